@@ -1,0 +1,174 @@
+//! What leaves the matching stage: owned, small values. A match is one rule that held for one request.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+/// The identity of a request (DESIGN: request identity): the first 16 bytes of a SHA-256 over its length-prefixed parts.
+pub type Identity = [u8; 16];
+
+/// Index of a captured field in [`super::CaptureTable`].
+pub type CaptureId = u32;
+
+/// Index of a cluster in the run's table of cluster names.
+pub type ClusterId = u32;
+
+/// Index of an input (a file, a partition …) in the run's table of inputs.
+pub type SourceId = u32;
+
+/// The stage of an event, in the order in which the API server passes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// The request has been received.
+    RequestReceived,
+    /// The response's headers are sent (long-running requests and failed authentications only).
+    ResponseStarted,
+    /// The response is complete.
+    ResponseComplete,
+    /// The handler panicked.
+    Panic,
+    /// Anything else.
+    Other,
+}
+
+/// A value that a correlation groups by or counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// The first 16 bytes of the SHA-256 of the whole raw value: what is compared.
+    pub hash: u128,
+    /// The value as it may be shown: redacted, at most 256 bytes.
+    pub text: Box<str>,
+}
+
+/// The captured values of one match: per captured field its values (none: the field is missing; several: fan-out).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captures(pub Vec<(CaptureId, SmallVec<[Value; 1]>)>);
+
+impl Captures {
+    /// The values of a field; empty if it was missing or not captured.
+    pub fn get(&self, id: CaptureId) -> &[Value] {
+        self.0.iter().find(|(have, _)| *have == id).map_or(&[], |(_, values)| values)
+    }
+}
+
+/// One rule held for one event of a request.
+#[derive(Debug, Clone)]
+pub struct Match {
+    /// Index into [`crate::rules::RuleSet::rules`].
+    pub rule: u32,
+    /// Event time in microseconds since the Unix epoch; `None` for an event without any time.
+    pub time: Option<i64>,
+    /// Newest event time of the same batch before this event, if any.
+    pub newest_before: Option<i64>,
+    /// Whose request it was.
+    pub identity: Identity,
+    /// At which stage.
+    pub stage: Stage,
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// Whether the request is long-running (watch, exec …), so that it is remembered longer.
+    pub long_running: bool,
+    /// Values for the correlations that read this rule.
+    pub captures: Captures,
+    /// What an alert tells of the event.
+    pub excerpt: Arc<Excerpt>,
+}
+
+/// What an alert tells of an event: redacted, every text bounded.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Excerpt {
+    /// `auditID`.
+    pub audit_id: Box<str>,
+    /// Event time in microseconds since the Unix epoch, as used in windows (0 if unknown).
+    pub time: i64,
+    /// Verb.
+    pub verb: Box<str>,
+    /// `objectRef.resource`, empty if there is none.
+    pub resource: Box<str>,
+    /// `objectRef.apiGroup`.
+    pub api_group: Option<Box<str>>,
+    /// `objectRef.subresource`.
+    pub subresource: Option<Box<str>>,
+    /// `objectRef.namespace`.
+    pub namespace: Option<Box<str>>,
+    /// `objectRef.name`.
+    pub name: Option<Box<str>>,
+    /// `requestURI`.
+    pub uri: Box<str>,
+    /// The effective username (`k8s.actor.username`).
+    pub username: Box<str>,
+    /// The effective groups.
+    pub groups: Vec<Box<str>>,
+    /// The authenticated user behind an impersonation.
+    pub impersonated_by: Option<Box<str>>,
+    /// `k8s.clientIP`.
+    pub client_ip: Option<Box<str>>,
+    /// `userAgent`.
+    pub user_agent: Option<Box<str>>,
+    /// `responseStatus.code`.
+    pub code: Option<i64>,
+    /// `k8s.decision`.
+    pub decision: Option<Box<str>>,
+    /// Index of the input it came from.
+    pub source: SourceId,
+    /// Byte offset of its document in the input (after decompression).
+    pub offset: u64,
+}
+
+impl Excerpt {
+    /// Bytes this excerpt holds on to, about.
+    pub fn size(&self) -> usize {
+        let opt = |v: &Option<Box<str>>| v.as_ref().map_or(0, |s| s.len());
+        std::mem::size_of::<Self>()
+            + self.audit_id.len()
+            + self.verb.len()
+            + self.resource.len()
+            + self.uri.len()
+            + self.username.len()
+            + self.groups.iter().map(|g| g.len() + 16).sum::<usize>()
+            + opt(&self.api_group)
+            + opt(&self.subresource)
+            + opt(&self.namespace)
+            + opt(&self.name)
+            + opt(&self.impersonated_by)
+            + opt(&self.client_ip)
+            + opt(&self.user_agent)
+            + opt(&self.decision)
+    }
+}
+
+/// A rule or a correlation fired: what an alert is made from.
+#[derive(Debug, Clone)]
+pub struct Firing {
+    /// What fired.
+    pub origin: Origin,
+    /// Event time of the deciding match, microseconds.
+    pub time: i64,
+    /// Request identity of the deciding match.
+    pub identity: Identity,
+    /// Cluster of the deciding match.
+    pub cluster: ClusterId,
+    /// The deciding event.
+    pub excerpt: Arc<Excerpt>,
+    /// For a correlation: the group's names and values, in the order of `group-by`.
+    pub group: Vec<(String, Value)>,
+    /// Matches (or distinct values) counted; 1 for a rule.
+    pub count: u64,
+    /// For a correlation: times of the oldest and the newest match counted.
+    pub window: Option<(i64, i64)>,
+    /// The events that made it fire, the deciding one last, at most 100.
+    pub events: Vec<Arc<Excerpt>>,
+    /// Whether evidence was evicted before the alert.
+    pub evidence_truncated: bool,
+    /// Whether the match was late (only rules: a late match never enters windows by default).
+    pub late: bool,
+}
+
+/// Who fired. Rules sort before correlations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// Index into [`crate::rules::RuleSet::rules`].
+    Rule(u32),
+    /// Index into [`crate::rules::RuleSet::correlations`].
+    Correlation(u32),
+}

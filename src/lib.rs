@@ -1,0 +1,7 @@
+//! auditwatch.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+pub mod engine;
+pub mod event;
+pub mod rules;
+pub mod source;
+pub mod worker;

@@ -1,0 +1,120 @@
+//! Rules: files in, one [`RuleSet`] and its diagnostics out. Every dialect lowers to [`expr::Expr`].
+
+pub mod expr;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use expr::{Cmp, Expr, Span};
+
+/// Severity of a rule (Sigma specification v2.1.0, `level`), lowest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// For reports; not meant to notify anybody.
+    Informational,
+    /// Worth a look in bulk.
+    Low,
+    /// Worth a look each time.
+    Medium,
+    /// Needs an answer soon.
+    High,
+    /// Needs an answer now.
+    Critical,
+}
+
+/// What is known about a rule or correlation besides its condition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Meta {
+    /// UUID as written, or one derived from the title.
+    pub id: String,
+    /// The catalogue's short id, e.g. `SEC-002` (our attribute `ref`).
+    pub reference: Option<String>,
+    /// Sigma's `name`, by which correlations and filters refer to it.
+    pub name: Option<String>,
+    /// Title.
+    pub title: String,
+    /// Description, empty if there is none.
+    pub description: String,
+    /// Severity; `medium` if the rule names none.
+    pub level: Level,
+    /// Tags as written.
+    pub tags: Vec<String>,
+    /// What else may cause it.
+    pub false_positives: Vec<String>,
+    /// Links.
+    pub references: Vec<String>,
+    /// The file it stands in (as given), and where the document starts.
+    pub file: String,
+    /// Where in the file.
+    pub span: Span,
+}
+
+/// A rule: a condition over one event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// Identity and texts.
+    pub meta: Arc<Meta>,
+    /// The condition, filters already applied.
+    pub condition: Expr,
+    /// Whether the condition names `stage`; if not, the rule is judged at every stage that carries an outcome.
+    pub names_stage: bool,
+    /// Whether its matches are told as alerts of their own (false if only correlations want them).
+    pub alerts: bool,
+}
+
+/// A reference from a correlation to what feeds it: an index into [`RuleSet::rules`] or [`RuleSet::correlations`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Input {
+    /// A rule's matches.
+    Rule(usize),
+    /// The alerts of another correlation (it stands earlier in the list).
+    Correlation(usize),
+}
+
+/// A correlation: a condition over the matches of rules within a timespan, per group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Correlation {
+    /// Identity and texts.
+    pub meta: Arc<Meta>,
+    /// What feeds it, in the order written (the order matters for `temporal_ordered`).
+    pub inputs: Vec<Input>,
+    /// What is counted.
+    pub kind: CorrelationKind,
+    /// Names of fields or aliases, in the order written.
+    pub group_by: Vec<String>,
+    /// For each alias: the field it stands for, per input (index into `inputs`); a field for every input.
+    pub aliases: BTreeMap<String, Vec<Option<String>>>,
+    /// Length of the window in microseconds.
+    pub timespan_us: i64,
+    /// How long a condition that goes on holding stays silent before it is told again, in microseconds (default 1 h).
+    pub realert_us: i64,
+    /// How long after an alert a group stays silent in any case, in microseconds (0: not at all).
+    pub suppress_us: i64,
+    /// Whether clusters are mixed.
+    pub across_clusters: bool,
+    /// Whether it gives alerts of its own (false if only chained correlations want them).
+    pub alerts: bool,
+}
+
+/// The type of a correlation and its condition (Sigma correlation rules v2.1.0).
+#[derive(Debug, Clone, PartialEq)]
+pub enum CorrelationKind {
+    /// Number of matches.
+    EventCount(Vec<(Cmp, i64)>),
+    /// Number of distinct values of the fields (a tuple is one value).
+    ValueCount(Vec<(Cmp, i64)>, Vec<String>),
+    /// All inputs, in any order.
+    Temporal,
+    /// All inputs, in the order written.
+    TemporalOrdered,
+}
+
+/// All rules that run together.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RuleSet {
+    /// Rules, sorted by id.
+    pub rules: Vec<Rule>,
+    /// Correlations, sorted so that inputs stand before those who read them, then by id.
+    pub correlations: Vec<Correlation>,
+}
