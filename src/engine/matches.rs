@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+pub use crate::event::Stage;
+
 /// The identity of a request (DESIGN: request identity): the first 16 bytes of a SHA-256 over its length-prefixed parts.
 pub type Identity = [u8; 16];
 
@@ -15,21 +17,6 @@ pub type ClusterId = u32;
 
 /// Index of an input (a file, a partition …) in the run's table of inputs.
 pub type SourceId = u32;
-
-/// The stage of an event, in the order in which the API server passes them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Stage {
-    /// The request has been received.
-    RequestReceived,
-    /// The response's headers are sent (long-running requests and failed authentications only).
-    ResponseStarted,
-    /// The response is complete.
-    ResponseComplete,
-    /// The handler panicked.
-    Panic,
-    /// Anything else.
-    Other,
-}
 
 /// A value that a correlation groups by or counts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,17 @@
 //! One audit event as rules see it.
 
+pub mod json;
+mod lanes;
+pub mod path;
+pub mod site;
+pub mod structure;
 pub mod time;
+pub mod uri;
+pub mod view;
+pub mod walk;
+pub mod derived;
+pub mod identity;
+pub mod redact;
 
 use std::borrow::Cow;
 
@@ -11,4 +22,19 @@ pub fn fold(text: &str) -> Cow<'_, str> {
     } else {
         Cow::Owned(text.chars().flat_map(char::to_lowercase).collect())
     }
+}
+
+/// The stage of an event, in the order in which the API server passes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// The request has been received.
+    RequestReceived,
+    /// The response's headers are sent (long-running requests and failed authentications only).
+    ResponseStarted,
+    /// The response is complete.
+    ResponseComplete,
+    /// The handler panicked.
+    Panic,
+    /// Anything else.
+    Other,
 }

@@ -1,0 +1,416 @@
+//! The derived fields `k8s.*`: what Kubernetes means by an event, so that rules need not know it.
+
+use std::ops::ControlFlow;
+
+use super::json::{Kind, Raw};
+use super::path::{Derived, Path};
+use super::uri::{self, Query};
+use super::view::{Event, Slot};
+use super::walk::{Missing, Node, Visit};
+
+/// Users that the control plane's components have (kube-apiserver v1.36, kubeadm's certificates).
+const CONTROL_PLANE: &[&str] = &[
+    "system:apiserver",
+    "system:kube-controller-manager",
+    "system:kube-scheduler",
+    "system:cloud-controller-manager",
+    "system:kube-proxy",
+];
+
+/// Identities of managed services (CATALOGUE E4); a name alone proves nothing, rules add a second condition.
+const MANAGED: &[&str] = &[
+    "eks:addon-manager",
+    "eks:kms-storage-migrator",
+    "eks:node-manager",
+    "eks:vpc-resource-controller",
+    "system:addon-manager",
+    "system:gke-controller-manager",
+    "aksService",
+    "acsService",
+    "nodeclient",
+    "hcpService",
+];
+
+/// Identities under which proxies of providers act for people.
+const PROXIES: &[&str] = &[
+    "system:serviceaccount:azure-arc:azure-arc-kube-aad-proxy-sa",
+    "system:serviceaccount:gke-connect:connect-agent-sa",
+    "system:serviceaccount:cattle-system:rancher",
+    "system:serviceaccount:cattle-impersonation-system:cattle",
+    "system:serviceaccount:teleport:teleport",
+];
+
+impl<'a> Event<'a> {
+    /// Shows `visit` the values of a derived field below `path`, and says what kept it from being sure.
+    pub fn derived(&self, field: Derived, path: &Path, visit: &mut Visit<'_, 'a>) -> Missing {
+        let mut missing = Missing::default();
+        let text = |value: Option<&'a str>, visit: &mut Visit<'_, 'a>| {
+            if let Some(value) = value {
+                let _ = visit(Node::Text(value));
+            }
+        };
+        match field {
+            Derived::Object => missing = self.object(&mut |node| self.walk(node, path, visit)),
+            Derived::PodSpec => missing = self.pod_spec(&mut |node| self.walk(node, path, visit)),
+            Derived::Containers => missing = self.containers(&mut |node| self.walk(node, path, visit)),
+            Derived::GrantedSubjects => missing = self.granted_subjects(visit),
+            Derived::ActorUsername => text(self.actor_username(), visit),
+            Derived::ActorGroups => drop(self.actor_groups(visit)),
+            Derived::ActorSubjects => {
+                let stopped = self.actor_username().map(|name| visit(Node::Text(name)));
+                if stopped != Some(ControlFlow::Break(())) {
+                    let _ = self.actor_groups(visit);
+                }
+            }
+            Derived::ActorKind => text(Some(self.actor_kind()), visit),
+            Derived::Cluster => text(Some(self.cluster), visit),
+            Derived::ClientIp => text(self.client_ip(), visit),
+            Derived::Decision => text(self.decision(), visit),
+            Derived::LongRunning => drop(visit(Node::Bool(self.long_running()))),
+            Derived::ObjectName => {
+                let (name, lost) = self.object_name();
+                missing = lost;
+                text(name, visit);
+            }
+            Derived::DryRun => drop(visit(Node::Bool(self.dry_run()))),
+            Derived::CredentialId => {
+                let path = Path::parse("extra.authentication.kubernetes.io/credential-id");
+                for user in self.objects(Slot::User) {
+                    let _ = self.walk(Node::Json(user), &path, &mut |node| self.scalars(node, visit));
+                }
+            }
+            Derived::ExecCommand => self.exec_values("command", visit),
+            Derived::ExecContainer => self.exec_values("container", visit),
+            Derived::CommandLine => text(self.command_line(), visit),
+            Derived::UserAgentProduct => {
+                text(self.user_agent().map(|agent| agent.split('/').next().unwrap_or(agent)), visit)
+            }
+            Derived::Outcome => text(Some(self.outcome()), visit),
+        }
+        missing
+    }
+
+    /// The impersonated user if there is one, else the authenticated one.
+    pub fn actor_username(&self) -> Option<&'a str> {
+        match self.objects(Slot::ImpersonatedUser).last() {
+            Some(user) => self.member(user, "username").and_then(|raw| self.text(raw)),
+            None => self.username(),
+        }
+    }
+
+    /// Shows `visit` the groups of the effective user.
+    pub fn actor_groups(&self, visit: &mut Visit<'_, 'a>) -> ControlFlow<()> {
+        let groups = match self.objects(Slot::ImpersonatedUser).last() {
+            Some(user) => self.member(user, "groups"),
+            None => self.groups_raw(),
+        };
+        groups.map_or(ControlFlow::Continue(()), |raw| self.scalars(Node::Json(raw), visit))
+    }
+
+    /// Whether the request was made in somebody else's name.
+    pub fn impersonated(&self) -> bool {
+        self.objects(Slot::ImpersonatedUser).next().is_some()
+    }
+
+    fn actor_kind(&self) -> &'static str {
+        let Some(name) = self.actor_username().filter(|name| !name.is_empty()) else { return "unauthenticated" };
+        match name {
+            "system:anonymous" => "anonymous",
+            _ if CONTROL_PLANE.contains(&name) => "control-plane",
+            _ if PROXIES.contains(&name) => "proxy",
+            _ if MANAGED.contains(&name) => "managed",
+            _ if name.starts_with("system:serviceaccount:") => "serviceaccount",
+            _ if name.starts_with("system:node:") => "node",
+            _ => "human",
+        }
+    }
+
+    /// The rightmost entry of `sourceIPs` that is no trusted proxy: the entries before it can be set by the client.
+    pub fn client_ip(&self) -> Option<&'a str> {
+        let raw = self.slot(Slot::SourceIps)?;
+        let (mut last, mut client) = (None, None);
+        let _ = self.scalars(Node::Json(raw), &mut |node| {
+            if let Node::Json(raw) = node
+                && let Some(address) = self.text(raw)
+            {
+                last = Some(address);
+                if !self.site.is_trusted_proxy(address) {
+                    client = Some(address);
+                }
+            }
+            ControlFlow::Continue(())
+        });
+        client.or(last)
+    }
+
+    /// The authorizer's decision.
+    pub fn decision(&self) -> Option<&'a str> {
+        self.annotation("authorization.k8s.io/decision")
+    }
+
+    fn annotation(&self, key: &str) -> Option<&'a str> {
+        let mut found = None;
+        for annotations in self.objects(Slot::Annotations) {
+            found = self.member(annotations, key).or(found);
+        }
+        self.text(found?)
+    }
+
+    fn message(&self) -> Option<&'a str> {
+        let status = self.objects(Slot::ResponseStatus).last()?;
+        self.text(self.member(status, "message")?)
+    }
+
+    /// Whether the API server counts the request as long-running (kube-apiserver: verbs watch and proxy; subresources
+    /// attach, exec, proxy, log, portforward).
+    pub fn long_running(&self) -> bool {
+        matches!(self.verb(), Some("watch" | "proxy"))
+            || matches!(self.subresource(), Some("attach" | "exec" | "proxy" | "log" | "portforward"))
+    }
+
+    /// Whether nothing was stored: `dryRun=All` in the URI, or `dryRun: [All]` in a delete's body.
+    pub fn dry_run(&self) -> bool {
+        let in_uri = self.uri().is_some_and(|uri| {
+            uri.contains("dryRun") && Query::of(uri).any(|(key, value)| key == "dryRun" && value == "All")
+        });
+        if in_uri || !matches!(self.verb(), Some("delete" | "deletecollection")) {
+            return in_uri;
+        }
+        let Some(body) = self.slot(Slot::RequestObject).filter(|raw| self.doc.kind(*raw) == Kind::Object) else {
+            return false;
+        };
+        let mut dry = false;
+        if let Some(list) = self.member(body, "dryRun") {
+            let _ = self.scalars(Node::Json(list), &mut |node| {
+                dry |= matches!(node, Node::Json(raw) if self.doc.bytes(raw) == b"\"All\"");
+                ControlFlow::Continue(())
+            });
+        }
+        dry
+    }
+
+    fn exec_values(&self, key: &str, visit: &mut Visit<'_, 'a>) {
+        if !matches!(self.subresource(), Some("exec" | "attach")) {
+            return;
+        }
+        let Some(uri) = self.uri() else { return };
+        for (name, value) in Query::of(uri) {
+            if name == key && visit(Node::Text(uri::decode(value, self.arena))).is_break() {
+                return;
+            }
+        }
+    }
+
+    fn command_line(&self) -> Option<&'a str> {
+        let mut line = bumpalo::collections::String::new_in(self.arena);
+        self.exec_values("command", &mut |node| {
+            if let Node::Text(word) = node {
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(word);
+            }
+            ControlFlow::Continue(())
+        });
+        (!line.is_empty()).then(|| line.into_bump_str() as &'a str)
+    }
+
+    /// `objectRef.name`, else `metadata.name` of the request's body, else of the response's.
+    fn object_name(&self) -> (Option<&'a str>, Missing) {
+        if let Some(name) = self.name().filter(|name| !name.is_empty()) {
+            return (Some(name), Missing::default());
+        }
+        let path = Path::parse("metadata.name");
+        for slot in [Slot::RequestObject, Slot::ResponseObject] {
+            let Some(raw) = self.slot(slot) else { continue };
+            let mut found = None;
+            let _ = self.walk(Node::Json(raw), &path, &mut |node| {
+                if let Node::Json(raw) = node {
+                    found = self.text(raw);
+                }
+                ControlFlow::Break(())
+            });
+            if found.is_some_and(|name| !name.is_empty()) {
+                return (found, Missing::default());
+            }
+        }
+        (None, Missing { dropped: self.body_dropped(Slot::RequestObject), ..Missing::default() })
+    }
+
+    /// What became of the request, in one word.
+    fn outcome(&self) -> &'static str {
+        match self.code() {
+            None => "none",
+            Some(101 | 200..=299) => "success",
+            Some(401) => "unauthenticated",
+            Some(403) if self.decision() == Some("allow") => "refused",
+            Some(403) => "forbidden",
+            Some(400 | 422 | 429 | 500) if self.decision() == Some("allow") && self.refused_by_admission() => "refused",
+            Some(code) if code >= 400 => "error",
+            Some(_) => "none",
+        }
+    }
+
+    fn refused_by_admission(&self) -> bool {
+        const SIGNS: &[&str] = &[
+            "admission webhook",
+            "ValidatingAdmissionPolicy",
+            "violates PodSecurity",
+            "failed calling webhook",
+            "disruption budget",
+            "exceeded quota",
+        ];
+        self.message().is_some_and(|message| SIGNS.iter().any(|sign| message.contains(sign)))
+    }
+
+    /// Whether a body is missing because it was not logged, not because there was none (CATALOGUE F16, §7.1). Reads and
+    /// deletions have no body worth the name.
+    pub fn body_dropped(&self, slot: Slot) -> bool {
+        if self.slot(slot).is_some_and(|raw| self.doc.kind(raw) != Kind::Null) {
+            return false;
+        }
+        if matches!(self.subresource(), Some("exec" | "attach" | "portforward" | "proxy" | "log")) {
+            return false;
+        }
+        let writes = matches!(self.verb(), Some("create" | "update" | "patch"));
+        let below = match (slot, self.level()) {
+            (Slot::RequestObject, Some("Metadata")) => writes,
+            (Slot::ResponseObject, Some("Metadata" | "Request")) => true,
+            _ => false,
+        };
+        below || self.annotation("audit.k8s.io/truncated") == Some("true")
+    }
+
+    /// What is stored: the response's object, else the request's. A patch without a response is shown as partial.
+    fn object(&self, visit: &mut Visit<'_, 'a>) -> Missing {
+        let body = |slot| self.slot(slot).filter(|raw: &Raw| self.doc.kind(*raw) != Kind::Null);
+        if let Some(raw) = body(Slot::ResponseObject).filter(|raw| !self.is_status(*raw)) {
+            let _ = visit(Node::Json(raw));
+            return Missing::default();
+        }
+        match body(Slot::RequestObject) {
+            Some(raw) if self.verb() == Some("patch") => {
+                if self.doc.kind(raw) == Kind::Array {
+                    self.json_patch(raw, visit);
+                } else {
+                    let _ = visit(Node::Json(raw));
+                }
+                Missing { partial: true, ..Missing::default() }
+            }
+            Some(raw) => {
+                let _ = visit(Node::Json(raw));
+                Missing::default()
+            }
+            None => Missing { dropped: self.body_dropped(Slot::RequestObject), ..Missing::default() },
+        }
+    }
+
+    fn is_status(&self, raw: Raw) -> bool {
+        self.doc.kind(raw) == Kind::Object
+            && self.member(raw, "kind").is_some_and(|kind| self.doc.bytes(kind) == b"\"Status\"")
+    }
+
+    /// Shows what each `add` and `replace` of a JSON Patch would put in its place (RFC 6902).
+    fn json_patch(&self, raw: Raw, visit: &mut Visit<'_, 'a>) {
+        for operation in self.doc.elements(raw) {
+            let Ok(operation) = operation else {
+                self.malformed.set(true);
+                return;
+            };
+            if self.doc.kind(operation) != Kind::Object {
+                continue;
+            }
+            let text = |key| self.member(operation, key).and_then(|raw| self.text(raw));
+            if !matches!(text("op"), Some("add" | "replace")) {
+                continue;
+            }
+            if let (Some(pointer), Some(value)) = (text("path"), self.member(operation, "value"))
+                && visit(Node::Patch { pointer, value }).is_break()
+            {
+                return;
+            }
+        }
+    }
+
+    /// The pod's spec wherever the workload keeps it (the list of the Pod Security admission's extractor).
+    fn pod_spec(&self, visit: &mut Visit<'_, 'a>) -> Missing {
+        let path = match (self.resource(), self.subresource().unwrap_or("")) {
+            (Some("pods"), "" | "ephemeralcontainers" | "resize") => "spec",
+            (Some("podtemplates"), "") => "template.spec",
+            (
+                Some(
+                    "deployments" | "daemonsets" | "statefulsets" | "replicasets" | "replicationcontrollers" | "jobs",
+                ),
+                "",
+            ) => "spec.template.spec",
+            (Some("cronjobs"), "") => "spec.jobTemplate.spec.template.spec",
+            _ => return Missing::default(),
+        };
+        if !matches!(self.verb(), Some("create" | "update" | "patch")) {
+            return Missing::default();
+        }
+        let path = Path::parse(path);
+        let mut seen = false;
+        let mut missing = self.object(&mut |node| {
+            self.walk(node, &path, &mut |spec| {
+                seen = true;
+                visit(spec)
+            })
+        });
+        // A patch that does not touch the pod's spec says for certain that nothing in it changes.
+        missing.partial &= seen;
+        missing
+    }
+
+    /// Regular, init and ephemeral containers of the pod's spec, each once.
+    fn containers(&self, visit: &mut Visit<'_, 'a>) -> Missing {
+        self.pod_spec(&mut |spec| {
+            for list in ["containers", "initContainers", "ephemeralContainers"] {
+                self.walk(spec, &Path::parse(list), &mut |members| self.each(members, visit))?;
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Usernames and groups that a binding names.
+    fn granted_subjects(&self, visit: &mut Visit<'_, 'a>) -> Missing {
+        if !matches!(self.resource(), Some("clusterrolebindings" | "rolebindings")) {
+            return Missing::default();
+        }
+        let subjects = Path::parse("subjects");
+        self.object(&mut |node| {
+            self.walk(node, &subjects, &mut |list| {
+                self.each(list, &mut |subject| match self.subject(subject) {
+                    Some(name) => visit(Node::Text(name)),
+                    None => ControlFlow::Continue(()),
+                })
+            })
+        })
+    }
+
+    fn subject(&self, node: Node<'a>) -> Option<&'a str> {
+        let (Node::Json(raw) | Node::Patch { pointer: "", value: raw }) = node else { return None };
+        if self.doc.kind(raw) != Kind::Object {
+            return None;
+        }
+        let text = |key| self.member(raw, key).and_then(|raw| self.text(raw));
+        let name = text("name")?;
+        if text("kind") != Some("ServiceAccount") {
+            return Some(name);
+        }
+        let namespace = text("namespace").filter(|ns| !ns.is_empty()).or_else(|| self.namespace()).unwrap_or("");
+        Some(bumpalo::format!(in self.arena, "system:serviceaccount:{}:{}", namespace, name).into_bump_str())
+    }
+
+    /// Shows `visit` the members of the array field that an array block names.
+    pub fn members_of(&self, field: Derived, visit: &mut Visit<'_, 'a>) -> Missing {
+        match field {
+            Derived::Containers => self.containers(visit),
+            _ => self.derived(field, &Path::default(), &mut |node| self.each(node, visit)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "derived_tests.rs"]
+mod tests;

@@ -1,0 +1,385 @@
+//! A JSON text and its structural index, walked without building a tree.
+//!
+//! Positions are byte offsets into the text. A walk checks the grammar of the level it walks; what it skips is only
+//! known to be balanced.
+
+use std::borrow::Cow;
+
+use super::structure::{Flaw, Structure};
+
+/// A text with its index.
+#[derive(Debug, Clone, Copy)]
+pub struct Doc<'a> {
+    /// The text.
+    pub text: &'a [u8],
+    /// Its index.
+    pub structure: &'a Structure,
+}
+
+/// One JSON value: where it stands. Its first byte tells its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Raw {
+    /// First byte.
+    pub start: usize,
+    /// Behind the last byte.
+    pub end: usize,
+}
+
+/// The kind of a JSON value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    String,
+    /// An object.
+    Object,
+    /// An array.
+    Array,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Bool,
+    /// `null`.
+    Null,
+}
+
+impl<'a> Doc<'a> {
+    /// The bytes of a value.
+    #[inline]
+    pub fn bytes(&self, raw: Raw) -> &'a [u8] {
+        &self.text[raw.start..raw.end]
+    }
+
+    /// The kind of a value, by its first byte.
+    #[inline]
+    pub fn kind(&self, raw: Raw) -> Kind {
+        match self.text[raw.start] {
+            b'"' => Kind::String,
+            b'{' => Kind::Object,
+            b'[' => Kind::Array,
+            b't' | b'f' => Kind::Bool,
+            b'n' => Kind::Null,
+            _ => Kind::Number,
+        }
+    }
+
+    /// The first position at or after `at` that is no white space.
+    #[inline]
+    pub fn skip_space(&self, mut at: usize) -> usize {
+        while matches!(self.text.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            at += 1;
+        }
+        at
+    }
+
+    /// The value that starts at `at`.
+    ///
+    /// # Errors
+    /// If no value starts there, a bracket never closes, or a token is none of JSON's.
+    #[inline]
+    pub fn value(&self, at: usize) -> Result<Raw, Flaw> {
+        match self.text.get(at) {
+            Some(b'"') => {
+                let close = self.structure.next_quote(at + 1).ok_or(Flaw::OpenString)?;
+                Ok(Raw { start: at, end: close + 1 })
+            }
+            Some(b'{' | b'[') => Ok(Raw { start: at, end: self.structure.container_end(self.text, at)? }),
+            Some(_) => {
+                let rest = &self.text[at..];
+                let length = rest
+                    .iter()
+                    .position(|b| matches!(b, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t' | b':' | b'"' | b'{' | b'['))
+                    .unwrap_or(rest.len());
+                if is_scalar(&rest[..length]) { Ok(Raw { start: at, end: at + length }) } else { Err(Flaw::Syntax) }
+            }
+            None => Err(Flaw::Syntax),
+        }
+    }
+
+    /// The members of the object at `raw`, in order.
+    #[inline]
+    pub fn members(self, raw: Raw) -> Members<'a> {
+        Members { doc: self, at: raw.start + 1, first: true, done: false }
+    }
+
+    /// The elements of the array at `raw`, in order.
+    #[inline]
+    pub fn elements(self, raw: Raw) -> Elements<'a> {
+        Elements { doc: self, at: raw.start + 1, first: true, done: false }
+    }
+
+    /// The text of the string at `raw` (quotes included in `raw`), unescaped.
+    ///
+    /// # Errors
+    /// [`Flaw::Syntax`] for an escape that JSON does not have. A lone surrogate becomes U+FFFD, as in the API server's
+    /// decoder (Go's encoding/json).
+    #[inline]
+    pub fn string(&self, raw: Raw) -> Result<Cow<'a, str>, Flaw> {
+        let inner = &self.text[raw.start + 1..raw.end - 1];
+        if memchr::memchr(b'\\', inner).is_none() {
+            return std::str::from_utf8(inner).map(Cow::Borrowed).map_err(|_| Flaw::Utf8);
+        }
+        let mut out = String::with_capacity(inner.len());
+        unescape(inner, &mut out)?;
+        Ok(Cow::Owned(out))
+    }
+
+    /// Whether the key at `raw` reads as `name`, escapes resolved.
+    pub fn key_is(&self, raw: Raw, name: &str) -> bool {
+        let inner = &self.text[raw.start + 1..raw.end - 1];
+        inner == name.as_bytes() || (inner.contains(&b'\\') && self.string(raw).is_ok_and(|key| key == name))
+    }
+}
+
+/// Iterator over the members of an object. After an error it ends.
+pub struct Members<'a> {
+    doc: Doc<'a>,
+    at: usize,
+    first: bool,
+    done: bool,
+}
+
+impl Members<'_> {
+    /// Behind the closing bracket, once the iterator has ended without an error.
+    pub fn end(&self) -> usize {
+        self.at
+    }
+
+    #[inline]
+    fn step(&mut self) -> Result<Option<(Raw, Raw)>, Flaw> {
+        let doc = self.doc;
+        let Some(at) = separator(&doc, self.at, self.first, b'}', &mut self.at)? else { return Ok(None) };
+        self.first = false;
+        if doc.text.get(at) != Some(&b'"') {
+            return Err(Flaw::Syntax);
+        }
+        let key = doc.value(at)?;
+        let colon = doc.skip_space(key.end);
+        if doc.text.get(colon) != Some(&b':') {
+            return Err(Flaw::Syntax);
+        }
+        let value = doc.value(doc.skip_space(colon + 1))?;
+        self.at = value.end;
+        Ok(Some((key, value)))
+    }
+}
+
+impl Iterator for Members<'_> {
+    /// Key (with its quotes) and value.
+    type Item = Result<(Raw, Raw), Flaw>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let step = self.step().transpose();
+        self.done = !matches!(step, Some(Ok(_)));
+        step
+    }
+}
+
+/// Iterator over the elements of an array. After an error it ends.
+pub struct Elements<'a> {
+    doc: Doc<'a>,
+    at: usize,
+    first: bool,
+    done: bool,
+}
+
+impl Elements<'_> {
+    #[inline]
+    fn step(&mut self) -> Result<Option<Raw>, Flaw> {
+        let doc = self.doc;
+        let Some(at) = separator(&doc, self.at, self.first, b']', &mut self.at)? else { return Ok(None) };
+        self.first = false;
+        let value = doc.value(at)?;
+        self.at = value.end;
+        Ok(Some(value))
+    }
+}
+
+impl Iterator for Elements<'_> {
+    type Item = Result<Raw, Flaw>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let step = self.step().transpose();
+        self.done = !matches!(step, Some(Ok(_)));
+        step
+    }
+}
+
+/// Where the next item starts, or `None` (with `end` set behind the bracket) if the container closes here.
+#[inline]
+fn separator(doc: &Doc<'_>, at: usize, first: bool, close: u8, end: &mut usize) -> Result<Option<usize>, Flaw> {
+    let at = doc.skip_space(at);
+    match doc.text.get(at) {
+        Some(byte) if *byte == close => {
+            *end = at + 1;
+            Ok(None)
+        }
+        Some(b',') if !first => Ok(Some(doc.skip_space(at + 1))),
+        Some(_) if first => Ok(Some(at)),
+        _ => Err(Flaw::Syntax),
+    }
+}
+
+/// Whether the bytes are a number, `true`, `false` or `null` of RFC 8259.
+fn is_scalar(token: &[u8]) -> bool {
+    match token {
+        b"true" | b"false" | b"null" => true,
+        _ => is_number(token),
+    }
+}
+
+fn is_number(token: &[u8]) -> bool {
+    let digits = |bytes: &[u8]| bytes.iter().take_while(|b| b.is_ascii_digit()).count();
+    let rest = token.strip_prefix(b"-").unwrap_or(token);
+    let whole = digits(rest);
+    if whole == 0 || (whole > 1 && rest[0] == b'0') {
+        return false;
+    }
+    let mut rest = &rest[whole..];
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let count = digits(fraction);
+        if count == 0 {
+            return false;
+        }
+        rest = &fraction[count..];
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        let exponent = exponent.strip_prefix(b"+").or(exponent.strip_prefix(b"-")).unwrap_or(exponent);
+        let count = digits(exponent);
+        return count > 0 && count == exponent.len();
+    }
+    rest.is_empty()
+}
+
+/// Whether every escape in the inside of a string is one of JSON's.
+pub fn escapes_are_valid(inner: &[u8]) -> bool {
+    let mut rest = inner;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let length = match rest.get(at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+            Some(b'u') if rest.get(at + 2..at + 6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => 6,
+            _ => return false,
+        };
+        rest = &rest[at + length..];
+    }
+    true
+}
+
+/// Resolves the escapes of the inside of a string into `out`.
+///
+/// # Errors
+/// [`Flaw::Syntax`] for an escape that JSON does not have, [`Flaw::Utf8`] for bytes that are none.
+pub fn unescape(inner: &[u8], out: &mut String) -> Result<(), Flaw> {
+    let mut rest = inner;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        out.push_str(std::str::from_utf8(&rest[..at]).map_err(|_| Flaw::Utf8)?);
+        let byte = *rest.get(at + 1).ok_or(Flaw::Syntax)?;
+        rest = &rest[at + 2..];
+        match byte {
+            b'"' | b'\\' | b'/' => out.push(char::from(byte)),
+            b'b' => out.push('\u{8}'),
+            b'f' => out.push('\u{c}'),
+            b'n' => out.push('\n'),
+            b'r' => out.push('\r'),
+            b't' => out.push('\t'),
+            b'u' => {
+                let unit = hex4(rest)?;
+                rest = &rest[4..];
+                out.push(match unit {
+                    0xd800..=0xdbff => match low_surrogate(rest) {
+                        Some(low) => {
+                            rest = &rest[6..];
+                            let joined = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+                            char::from_u32(joined).unwrap_or(char::REPLACEMENT_CHARACTER)
+                        }
+                        None => char::REPLACEMENT_CHARACTER,
+                    },
+                    _ => char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER),
+                });
+            }
+            _ => return Err(Flaw::Syntax),
+        }
+    }
+    out.push_str(std::str::from_utf8(rest).map_err(|_| Flaw::Utf8)?);
+    Ok(())
+}
+
+fn low_surrogate(rest: &[u8]) -> Option<u32> {
+    let unit = hex4(rest.strip_prefix(b"\\u")?).ok()?;
+    (0xdc00..=0xdfff).contains(&unit).then_some(unit)
+}
+
+fn hex4(bytes: &[u8]) -> Result<u32, Flaw> {
+    let four = bytes.get(..4).ok_or(Flaw::Syntax)?;
+    four.iter().try_fold(0, |n, b| char::from(*b).to_digit(16).map(|d| n << 4 | d)).ok_or(Flaw::Syntax)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walk(text: &str) -> Result<Vec<(String, String)>, Flaw> {
+        let mut structure = Structure::default();
+        structure.build(text.as_bytes())?;
+        let doc = Doc { text: text.as_bytes(), structure: &structure };
+        let raw = doc.value(0)?;
+        doc.members(raw)
+            .map(|member| {
+                let (key, value) = member?;
+                Ok((doc.string(key)?.into_owned(), String::from_utf8_lossy(doc.bytes(value)).into_owned()))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn walks_members_and_checks_their_grammar() {
+        let pairs = |list: &[(&str, &str)]| Ok(list.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect());
+        for (text, expected) in [
+            ("{}", pairs(&[])),
+            ("{ \"a\" : 1 , \"b\":[1,{}]}", pairs(&[("a", "1"), ("b", "[1,{}]")])),
+            ("{\"ver\\u0062\":\"x\\\"y\"}", pairs(&[("verb", "\"x\\\"y\"")])),
+            ("{\"a\":1e400,\"b\":18446744073709551616}", pairs(&[("a", "1e400"), ("b", "18446744073709551616")])),
+            ("{\"a\":tru}", Err(Flaw::Syntax)),
+            ("{\"a\":01}", Err(Flaw::Syntax)),
+            ("{\"a\":-}", Err(Flaw::Syntax)),
+            ("{\"a\":1.}", Err(Flaw::Syntax)),
+            ("{\"a\":1e}", Err(Flaw::Syntax)),
+            ("{\"a\" 1}", Err(Flaw::Syntax)),
+            ("{\"a\":1 \"b\":2}", Err(Flaw::Syntax)),
+            ("{\"a\":1,}", Err(Flaw::Syntax)),
+            ("{,\"a\":1}", Err(Flaw::Syntax)),
+            ("{a:1}", Err(Flaw::Syntax)),
+            ("{\"a\":}", Err(Flaw::Syntax)),
+        ] {
+            assert_eq!(walk(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn unescapes_as_the_api_server_does() {
+        for (inner, expected) in [
+            ("plain", Ok("plain")),
+            (r"a\u0026b\n\/", Ok("a&b\n/")),
+            (r"\ud83d\ude00", Ok("\u{1f600}")),
+            (r"\ud83d!", Ok("\u{fffd}!")),
+            (r"\ud83dA", Ok("\u{fffd}A")),
+            (r"\ude00", Ok("\u{fffd}")),
+            (r"\ud800\ud83d\ude00", Ok("\u{fffd}\u{1f600}")),
+            (r"\x", Err(Flaw::Syntax)),
+            (r"\u12g4", Err(Flaw::Syntax)),
+            (r"\u12", Err(Flaw::Syntax)),
+        ] {
+            let mut out = String::new();
+            let result = unescape(inner.as_bytes(), &mut out).map(|()| out.as_str());
+            assert_eq!(result, expected, "{inner}");
+            assert_eq!(escapes_are_valid(inner.as_bytes()), expected.is_ok(), "{inner}");
+        }
+    }
+}

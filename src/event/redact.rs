@@ -1,0 +1,139 @@
+//! What must never leave the process: tokens, keys and the contents of secrets. Every text that goes into an alert or
+//! a captured value passes here, where it is cut out of the event.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// What stands in place of a secret.
+pub const REDACTED: &str = "[redacted]";
+
+/// Longest text kept of one value, in bytes; what is longer is cut and marked.
+pub const TEXT_MAX: usize = 1024;
+
+/// Tokens and keys by their shape: JWTs (three base64url parts, the first two JSON), bearer values, `token=`-like
+/// parameters, PEM keys, and well-known prefixes of access keys.
+static SHAPES: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?",
+        r"|(?i:(?:bearer|basic)(?:\s|%20|\+|:|=)+)[A-Za-z0-9._~+/=%-]{6,}",
+        r#"|(?i:(?:access_?token|id_?token|refresh_?token|auth_?token|token|password|passwd|pwd|secret|api_?key|apikey|client_?secret|authorization|x-amz-security-token|x-amz-signature|sig)(?:=|%3D|"\s*:\s*"|%22%3A%22))[^&\s"'%,;]{3,}"#,
+        r"|-----BEGIN[A-Z0-9 +%]{0,40}PRIVATE[ +%20]{1,3}KEY[\s\S]*",
+        r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+        r"|\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|xox[abposr]-[A-Za-z0-9-]{10,}|k8s-aws-v1\.[A-Za-z0-9_-]{20,})",
+        r"|\b[a-z0-9]{6}\.[a-z0-9]{16}\b",
+    ))
+    .expect("a constant pattern, compiled by the tests")
+});
+
+/// Bytes that every pattern above needs at least one of; most texts have none and are done in one look.
+static HINTS: LazyLock<aho_corasick::AhoCorasick> = LazyLock::new(|| {
+    aho_corasick::AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build([
+            "eyJ", "bearer", "basic", "token", "passw", "pwd", "secret", "key", "authorization", "x-amz", "sig=", "sig%",
+            "-----BEGIN", "akia", "asia", "gh", "glpat", "xox", "k8s-aws", ".",
+        ])
+        .expect("constant patterns, compiled by the tests")
+});
+
+/// A text as it may be shown: secrets by their shape replaced, cut to [`TEXT_MAX`] bytes.
+pub fn text(raw: &str) -> Cow<'_, str> {
+    let cut = cut(raw, TEXT_MAX);
+    if !HINTS.is_match(cut.as_ref()) {
+        return cut;
+    }
+    match SHAPES.replace_all(&cut, |found: &regex::Captures<'_>| keep_name(&found[0])) {
+        Cow::Borrowed(_) => cut,
+        Cow::Owned(clean) => Cow::Owned(clean),
+    }
+}
+
+/// Keeps the parameter's name (`token=`) in front of what is replaced.
+fn keep_name(found: &str) -> String {
+    let name = found.find(['=', ':', ' ', '+']).filter(|at| *at < 32 && !found.starts_with("eyJ")).map_or(0, |at| at + 1);
+    let name = if found.starts_with("-----") { 0 } else { name };
+    format!("{}{REDACTED}", &found[..name])
+}
+
+fn cut(raw: &str, max: usize) -> Cow<'_, str> {
+    if raw.len() <= max {
+        return Cow::Borrowed(raw);
+    }
+    let mut end = max;
+    while !raw.is_char_boundary(end) {
+        end -= 1;
+    }
+    Cow::Owned(format!("{}…", &raw[..end]))
+}
+
+/// Whether a field may hold the content of a secret, so that its values are never shown: a Secret's `data` and
+/// `stringData`, the copy of them that `kubectl apply` leaves in an annotation, the token of a TokenRequest, the review
+/// of a token.
+pub fn is_secret_field(resource: &str, subresource: &str, field: &str) -> bool {
+    let body = ["requestObject", "responseObject", "k8s.object"].iter().any(|root| field.starts_with(root));
+    if !body {
+        return false;
+    }
+    let segment = |name: &str| field.split(['.', '[', '"']).any(|part| part == name);
+    match resource {
+        "secrets" => {
+            segment("data") || segment("stringData") || field.contains("last-applied-configuration") || !field.contains('.')
+        }
+        "serviceaccounts" => subresource == "token" && (segment("status") || segment("token")),
+        "tokenreviews" => segment("spec") || segment("token"),
+        _ => field.contains("last-applied-configuration"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JWT: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6IngifQ.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJl";
+
+    #[test]
+    fn shapes_of_secrets_are_replaced() {
+        for (raw, shown) in [
+            ("kubectl/v1.36.3 (linux/amd64)", "kubectl/v1.36.3 (linux/amd64)"),
+            ("/api/v1/namespaces/a/secrets/b-token", "/api/v1/namespaces/a/secrets/b-token"),
+            (JWT, "[redacted]"),
+            (&format!("/x?command=curl&command={JWT}&container=a"), "/x?command=curl&command=[redacted]&container=a"),
+            ("/x?command=Authorization:+Bearer+abcdef123456", "/x?command=Authorization:+Bearer+[redacted]"),
+            ("/x?command=-H&command=Authorization%3A%20Bearer%20abcdefgh12345", "/x?command=-H&command=Authorization%3A%20[redacted]"),
+            ("/x?access_token=abcdef&limit=5", "/x?access_token=[redacted]&limit=5"),
+            ("/x?command=mysql+--password=hunter2+db", "/x?command=mysql+--password=[redacted]"),
+            ("-----BEGIN RSA PRIVATE KEY-----\nMIIE", "[redacted]"),
+            ("AKIAIOSFODNN7EXAMPLE", "[redacted]"),
+            ("curl abcdef.0123456789abcdef", "curl [redacted]"),
+        ] {
+            assert_eq!(text(raw), shown, "{raw}");
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        let long = "é".repeat(TEXT_MAX);
+        assert!(text(&long).len() <= TEXT_MAX + '…'.len_utf8());
+        assert!(text(&long).ends_with('…'));
+    }
+
+    #[test]
+    fn fields_with_secrets_are_known() {
+        for (resource, subresource, field, secret) in [
+            ("secrets", "", "requestObject.data.password", true),
+            ("secrets", "", "responseObject.items.data", true),
+            ("secrets", "", "requestObject.stringData.x", true),
+            ("secrets", "", "requestObject.metadata.annotations.kubectl.kubernetes.io/last-applied-configuration", true),
+            ("secrets", "", "requestObject", true),
+            ("secrets", "", "requestObject.type", false),
+            ("secrets", "", "objectRef.name", false),
+            ("serviceaccounts", "token", "responseObject.status.token", true),
+            ("tokenreviews", "", "requestObject.spec.token", true),
+            ("configmaps", "", "requestObject.data.x", false),
+        ] {
+            assert_eq!(is_secret_field(resource, subresource, field), secret, "{field}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The structural index of a JSON text: where strings begin and end and where brackets stand outside of them.
+//!
+//! One pass over the bytes, 64 at a time, leaves two bits per byte: *quote* (a quote that opens or closes a string) and
+//! *bracket* (one of `{}[]` outside of strings). Everything that walks the text afterwards jumps along these bits, so
+//! that a body nobody asks for costs a bit per bracket. The pass also finds what no valid line may hold: control
+//! characters inside strings, a string that never closes, and bytes that are not UTF-8.
+
+use super::lanes::{self, Lanes, Portable};
+
+/// What makes a text unfit to be walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// A raw control character (below U+0020) stands inside a string, or a string never closes before the line's end.
+    #[error("a string is not closed or holds a raw control character")]
+    OpenString,
+    /// The bytes are not UTF-8.
+    #[error("not valid UTF-8")]
+    Utf8,
+    /// Brackets do not match, or do not all close.
+    #[error("brackets do not match")]
+    Brackets,
+    /// A token stands where the grammar of JSON has none like it.
+    #[error("not well-formed JSON")]
+    Syntax,
+    /// Nested deeper than a rule may look.
+    #[error("arrays nested too deep to be read by a rule")]
+    Depth,
+}
+
+/// The index of one text; reused from record to record so that it allocates only when a longer one comes.
+#[derive(Debug, Default)]
+pub struct Structure {
+    quotes: Vec<u64>,
+    brackets: Vec<u64>,
+}
+
+/// Which bytes of a block of 64 are what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Masks {
+    pub quote: u64,
+    pub backslash: u64,
+    pub bracket: u64,
+    pub control: u64,
+    pub non_ascii: u64,
+}
+
+/// What one block hands on to the next.
+#[derive(Default)]
+struct Carry {
+    escaped: u64,
+    in_string: u64,
+    bad_control: u64,
+    non_ascii: u64,
+}
+
+impl Structure {
+    /// Indexes `text`, replacing what was there.
+    ///
+    /// # Errors
+    /// The first flaw found, without its place: who reports it locates the whole document.
+    pub fn build(&mut self, text: &[u8]) -> Result<(), Flaw> {
+        self.quotes.clear();
+        self.brackets.clear();
+        let carry = lanes::dispatch(self, text);
+        if carry.non_ascii != 0 && simdutf8::basic::from_utf8(text).is_err() {
+            return Err(Flaw::Utf8);
+        }
+        if carry.bad_control != 0 || carry.in_string != 0 {
+            return Err(Flaw::OpenString);
+        }
+        Ok(())
+    }
+
+    /// The same by the portable implementation, for tests that hold the two side by side.
+    pub fn build_portable(&mut self, text: &[u8]) -> Result<(), Flaw> {
+        self.quotes.clear();
+        self.brackets.clear();
+        let carry = self.fill::<Portable>(text);
+        if carry.non_ascii != 0 && std::str::from_utf8(text).is_err() {
+            return Err(Flaw::Utf8);
+        }
+        if carry.bad_control != 0 || carry.in_string != 0 {
+            return Err(Flaw::OpenString);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(super) fn fill<L: Lanes>(&mut self, text: &[u8]) -> Carried {
+        let mut carry = Carry::default();
+        let blocks = text.len().div_ceil(64);
+        self.quotes.reserve(blocks);
+        self.brackets.reserve(blocks);
+        let (whole, rest) = text.as_chunks::<64>();
+        for block in whole {
+            self.push(L::masks(block), L::prefix_xor, &mut carry);
+        }
+        if !rest.is_empty() {
+            let mut block = [b' '; 64];
+            block[..rest.len()].copy_from_slice(rest);
+            self.push(L::masks(&block), L::prefix_xor, &mut carry);
+        }
+        Carried { in_string: carry.in_string, bad_control: carry.bad_control, non_ascii: carry.non_ascii }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, masks: Masks, prefix_xor: impl Fn(u64) -> u64, carry: &mut Carry) {
+        let quote = masks.quote & !escaped(masks.backslash, &mut carry.escaped);
+        let in_string = prefix_xor(quote) ^ carry.in_string;
+        // All ones if the block ends inside a string.
+        carry.in_string = ((in_string as i64) >> 63) as u64;
+        carry.bad_control |= masks.control & in_string;
+        carry.non_ascii |= masks.non_ascii;
+        self.quotes.push(quote);
+        self.brackets.push(masks.bracket & !in_string);
+    }
+
+    /// The first quote at or after `from`.
+    #[inline]
+    pub fn next_quote(&self, from: usize) -> Option<usize> {
+        next_bit(&self.quotes, from)
+    }
+
+    /// The position after the bracket that closes the one at `open`.
+    ///
+    /// # Errors
+    /// [`Flaw::Brackets`] if brackets of different kinds cross or the text ends first.
+    pub fn container_end(&self, text: &[u8], open: usize) -> Result<usize, Flaw> {
+        // One bit per open bracket: set for a curly one. Deeper levels spill over, 64 at a time, so that a million
+        // levels cost 16 KiB and no recursion.
+        let (mut kinds, mut depth, mut spilled) = (0u64, 0usize, Vec::new());
+        let mut word_at = open / 64;
+        let mut word = self.brackets.get(word_at).copied().unwrap_or(0) & (u64::MAX << (open % 64));
+        loop {
+            while word == 0 {
+                word_at += 1;
+                word = *self.brackets.get(word_at).ok_or(Flaw::Brackets)?;
+            }
+            let at = word_at * 64 + word.trailing_zeros() as usize;
+            word &= word - 1;
+            let byte = text[at];
+            let curly = u64::from(byte & 0x20 != 0);
+            if byte & 0x06 == 0x02 {
+                if depth.is_multiple_of(64) && depth > 0 {
+                    spilled.push(kinds);
+                }
+                kinds = kinds << 1 | curly;
+                depth += 1;
+            } else {
+                if kinds & 1 != curly {
+                    return Err(Flaw::Brackets);
+                }
+                depth -= 1;
+                if depth == 0 {
+                    return Ok(at + 1);
+                }
+                kinds >>= 1;
+                if depth.is_multiple_of(64) {
+                    kinds = spilled.pop().ok_or(Flaw::Brackets)?;
+                }
+            }
+        }
+    }
+}
+
+/// What remains to be judged after the last block.
+pub(super) struct Carried {
+    in_string: u64,
+    bad_control: u64,
+    non_ascii: u64,
+}
+
+#[inline]
+fn next_bit(words: &[u64], from: usize) -> Option<usize> {
+    let mut at = from / 64;
+    let mut word = words.get(at)? & (u64::MAX << (from % 64));
+    while word == 0 {
+        at += 1;
+        word = *words.get(at)?;
+    }
+    Some(at * 64 + word.trailing_zeros() as usize)
+}
+
+/// Which bytes are escaped by a backslash before them. `previous` says whether the first byte is, and is left for the
+/// next block. Runs of backslashes are resolved by one addition: a carry runs through a run from an odd start (the
+/// method of Langdale and Lemire, "Parsing Gigabytes of JSON per Second", 2019).
+#[inline(always)]
+fn escaped(backslash: u64, previous: &mut u64) -> u64 {
+    const EVEN: u64 = 0x5555_5555_5555_5555;
+    if backslash == 0 {
+        return std::mem::take(previous);
+    }
+    let backslash = backslash & !*previous;
+    let follows = backslash << 1 | *previous;
+    let odd_starts = backslash & !EVEN & !follows;
+    let (even_runs, overflow) = odd_starts.overflowing_add(backslash);
+    *previous = u64::from(overflow);
+    (EVEN ^ (even_runs << 1)) & follows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Quotes and brackets by the textbook state machine.
+    fn plain(text: &[u8]) -> (Vec<usize>, Vec<usize>) {
+        let (mut quotes, mut brackets, mut inside, mut escape) = (vec![], vec![], false, false);
+        for (at, &byte) in text.iter().enumerate() {
+            let escaped = std::mem::take(&mut escape);
+            match byte {
+                b'\\' => escape = !escaped,
+                b'"' if !escaped => {
+                    quotes.push(at);
+                    inside = !inside;
+                }
+                b'{' | b'}' | b'[' | b']' if !inside => brackets.push(at),
+                _ => {}
+            }
+        }
+        (quotes, brackets)
+    }
+
+    fn bits(words: &[u64]) -> Vec<usize> {
+        (0..words.len() * 64).filter(|at| words[at / 64] >> (at % 64) & 1 == 1).collect()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_implementation_agrees_with_the_state_machine(
+            bytes in proptest::collection::vec(proptest::sample::select(b"\\\\\\\"\"{}[]a \n,:\xc3".to_vec()), 0..400)
+        ) {
+            let (quotes, brackets) = plain(&bytes);
+            let (mut fast, mut portable) = (Structure::default(), Structure::default());
+            let one = fast.build(&bytes);
+            let two = portable.build_portable(&bytes);
+            proptest::prop_assert_eq!(one, two);
+            proptest::prop_assert_eq!(&bits(&fast.quotes), &quotes);
+            proptest::prop_assert_eq!(&bits(&portable.quotes), &quotes);
+            proptest::prop_assert_eq!(&bits(&fast.brackets), &brackets);
+            proptest::prop_assert_eq!(&bits(&portable.brackets), &brackets);
+        }
+    }
+
+    #[test]
+    fn finds_the_end_of_a_container() {
+        let deep = format!("{}{}", "[{\"a\":".repeat(500_000), "1".to_owned() + &"}]".repeat(500_000));
+        for (text, end) in [
+            ("{}", Ok(2)),
+            ("{\"a\":[1,{\"}\":2}]} tail", Ok(17)),
+            ("[}", Err(Flaw::Brackets)),
+            ("{\"a\":[}]", Err(Flaw::Brackets)),
+            ("[[1]", Err(Flaw::Brackets)),
+            (deep.as_str(), Ok(deep.len())),
+        ] {
+            let mut structure = Structure::default();
+            structure.build(text.as_bytes()).unwrap();
+            assert_eq!(structure.container_end(text.as_bytes(), 0), end, "{}", &text[..text.len().min(40)]);
+        }
+        for depth in [63, 64, 65, 127, 128, 129, 192] {
+            let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            let wrong = format!("{}{}}}", "[".repeat(depth), "]".repeat(depth - 1));
+            let mut structure = Structure::default();
+            structure.build(text.as_bytes()).unwrap();
+            assert_eq!(structure.container_end(text.as_bytes(), 0), Ok(depth * 2));
+            structure.build(wrong.as_bytes()).unwrap();
+            assert_eq!(structure.container_end(wrong.as_bytes(), 0), Err(Flaw::Brackets));
+        }
+    }
+
+    #[test]
+    fn refuses_what_no_line_may_hold() {
+        for (text, flaw) in [
+            (&b"\"a\nb\""[..], Flaw::OpenString),
+            (b"\"a", Flaw::OpenString),
+            (b"\"a\\\"", Flaw::OpenString),
+            (b"\"\xff\"", Flaw::Utf8),
+            (b"{\xff}", Flaw::Utf8),
+        ] {
+            assert_eq!(Structure::default().build(text), Err(flaw));
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The view of one audit event: where its members stand. Bodies stay byte ranges until a rule asks for a path inside.
+
+use std::cell::{Cell, OnceCell};
+
+use bumpalo::Bump;
+
+use super::json::{Doc, Kind, Raw, escapes_are_valid};
+use super::site::Site;
+use super::structure::Flaw;
+use super::time::parse_micros;
+use super::Stage;
+
+/// A top-level member of an event that rules may ask for (audit.k8s.io/v1 `Event`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Slot {
+    Kind,
+    ApiVersion,
+    Level,
+    AuditId,
+    Stage,
+    RequestUri,
+    Verb,
+    User,
+    ImpersonatedUser,
+    AuthenticationMetadata,
+    SourceIps,
+    UserAgent,
+    ObjectRef,
+    ResponseStatus,
+    RequestObject,
+    ResponseObject,
+    RequestReceivedTimestamp,
+    StageTimestamp,
+    Annotations,
+}
+
+/// How many slots there are.
+const SLOTS: usize = Slot::Annotations as usize + 1;
+
+impl Slot {
+    /// The slot of a member's name.
+    #[inline]
+    pub fn of(name: &[u8]) -> Option<Slot> {
+        Some(match name {
+            b"kind" => Slot::Kind,
+            b"apiVersion" => Slot::ApiVersion,
+            b"level" => Slot::Level,
+            b"auditID" => Slot::AuditId,
+            b"stage" => Slot::Stage,
+            b"requestURI" => Slot::RequestUri,
+            b"verb" => Slot::Verb,
+            b"user" => Slot::User,
+            b"impersonatedUser" => Slot::ImpersonatedUser,
+            b"authenticationMetadata" => Slot::AuthenticationMetadata,
+            b"sourceIPs" => Slot::SourceIps,
+            b"userAgent" => Slot::UserAgent,
+            b"objectRef" => Slot::ObjectRef,
+            b"responseStatus" => Slot::ResponseStatus,
+            b"requestObject" => Slot::RequestObject,
+            b"responseObject" => Slot::ResponseObject,
+            b"requestReceivedTimestamp" => Slot::RequestReceivedTimestamp,
+            b"stageTimestamp" => Slot::StageTimestamp,
+            b"annotations" => Slot::Annotations,
+            _ => return None,
+        })
+    }
+
+    /// Whether the API server's decoder merges a second occurrence into the first (structs and maps of Go), instead of
+    /// replacing it.
+    fn merges(self) -> bool {
+        matches!(
+            self,
+            Slot::User
+                | Slot::ImpersonatedUser
+                | Slot::AuthenticationMetadata
+                | Slot::ObjectRef
+                | Slot::ResponseStatus
+                | Slot::Annotations
+        )
+    }
+}
+
+/// Members of `user`, `objectRef` and `responseStatus` that are located at once, because the index or the request's
+/// identity needs them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Located {
+    username: Option<Raw>,
+    groups: Option<Raw>,
+    resource: Option<Raw>,
+    subresource: Option<Raw>,
+    namespace: Option<Raw>,
+    name: Option<Raw>,
+    api_group: Option<Raw>,
+    code: Option<Raw>,
+}
+
+/// One event: one stage of one API request.
+pub struct Event<'a> {
+    pub(super) doc: Doc<'a>,
+    pub(super) arena: &'a Bump,
+    pub(super) site: &'a Site,
+    pub(super) cluster: &'a str,
+    raw: Raw,
+    slots: [Option<Raw>; SLOTS],
+    /// Earlier occurrences of members that merge, in order.
+    earlier: Vec<(Slot, Raw)>,
+    located: Located,
+    duplicate_keys: bool,
+    stage: Stage,
+    uri: OnceCell<&'a str>,
+    /// Set when a walk met bytes that are no JSON.
+    pub(super) malformed: Cell<bool>,
+}
+
+impl<'a> Event<'a> {
+    /// Locates the members of the object at `raw`.
+    ///
+    /// # Errors
+    /// If the object's own level, or that of `user`, `objectRef` or `responseStatus`, is not well-formed. What stands
+    /// deeper is not looked at.
+    pub fn parse(
+        doc: Doc<'a>,
+        raw: Raw,
+        arena: &'a Bump,
+        site: &'a Site,
+        cluster: &'a str,
+    ) -> Result<(Event<'a>, usize), Flaw> {
+        let mut event = Event {
+            doc,
+            arena,
+            site,
+            cluster,
+            raw,
+            slots: [None; SLOTS],
+            earlier: Vec::new(),
+            located: Located::default(),
+            duplicate_keys: false,
+            stage: Stage::Other,
+            uri: OnceCell::new(),
+            malformed: Cell::new(false),
+        };
+        let mut members = doc.members(raw);
+        for member in members.by_ref() {
+            let (key, value) = member?;
+            event.place(key, value)?;
+        }
+        let end = members.end();
+        event.locate()?;
+        event.stage = match event.slot(Slot::Stage).map(|raw| doc.bytes(raw)) {
+            Some(b"\"ResponseComplete\"") => Stage::ResponseComplete,
+            Some(b"\"ResponseStarted\"") => Stage::ResponseStarted,
+            Some(b"\"RequestReceived\"") => Stage::RequestReceived,
+            Some(b"\"Panic\"") => Stage::Panic,
+            _ => Stage::Other,
+        };
+        Ok((event, end))
+    }
+
+    #[inline]
+    fn place(&mut self, key: Raw, value: Raw) -> Result<(), Flaw> {
+        let inner = &self.doc.text[key.start + 1..key.end - 1];
+        let slot = match Slot::of(inner) {
+            Some(slot) => slot,
+            None if inner.contains(&b'\\') => match Slot::of(self.doc.string(key)?.as_bytes()) {
+                Some(slot) => slot,
+                None => return Ok(()),
+            },
+            None => return Ok(()),
+        };
+        if self.doc.kind(value) == Kind::String {
+            let inner = &self.doc.text[value.start + 1..value.end - 1];
+            if !escapes_are_valid(inner) {
+                return Err(Flaw::Syntax);
+            }
+        }
+        if let Some(before) = self.slots[slot as usize] {
+            self.duplicate_keys = true;
+            if slot.merges() {
+                let null = self.doc.kind(value) == Kind::Null;
+                // Null leaves a Go struct as it is, and empties a pointer or a map.
+                if null && slot == Slot::User {
+                    return Ok(());
+                }
+                self.earlier.retain(|(have, _)| !(null && *have == slot));
+                if !null {
+                    self.earlier.push((slot, before));
+                }
+            }
+        }
+        self.slots[slot as usize] = Some(value);
+        Ok(())
+    }
+
+    fn locate(&mut self) -> Result<(), Flaw> {
+        let mut located = Located::default();
+        let mut twice = false;
+        for slot in [Slot::User, Slot::ObjectRef, Slot::ResponseStatus] {
+            let parts: smallvec::SmallVec<[Raw; 2]> = self.objects(slot).collect();
+            for raw in parts {
+                for member in self.doc.members(raw) {
+                    let (key, value) = member?;
+                    let name = &self.doc.text[key.start + 1..key.end - 1];
+                    let unescaped;
+                    let name = if name.contains(&b'\\') {
+                        unescaped = self.doc.string(key)?;
+                        unescaped.as_bytes()
+                    } else {
+                        name
+                    };
+                    let place = match (slot, name) {
+                        (Slot::User, b"username") => &mut located.username,
+                        (Slot::User, b"groups") => &mut located.groups,
+                        (Slot::ObjectRef, b"resource") => &mut located.resource,
+                        (Slot::ObjectRef, b"subresource") => &mut located.subresource,
+                        (Slot::ObjectRef, b"namespace") => &mut located.namespace,
+                        (Slot::ObjectRef, b"name") => &mut located.name,
+                        (Slot::ObjectRef, b"apiGroup") => &mut located.api_group,
+                        (Slot::ResponseStatus, b"code") => &mut located.code,
+                        _ => continue,
+                    };
+                    twice |= place.is_some();
+                    *place = Some(value);
+                }
+            }
+        }
+        self.located = located;
+        self.duplicate_keys |= twice;
+        Ok(())
+    }
+
+    /// Where a member stands; the last one if it occurs more than once.
+    #[inline]
+    pub fn slot(&self, slot: Slot) -> Option<Raw> {
+        self.slots[slot as usize]
+    }
+
+    /// The objects that make up a member, in order: one, or several if the member occurs more than once.
+    pub(super) fn objects(&self, slot: Slot) -> impl Iterator<Item = Raw> + '_ {
+        let earlier = self.earlier.iter().filter(move |(have, _)| *have == slot).map(|(_, raw)| *raw);
+        earlier.chain(self.slot(slot)).filter(|raw| self.doc.kind(*raw) == Kind::Object)
+    }
+
+    /// The whole event, as it stands in its document.
+    pub fn raw(&self) -> Raw {
+        self.raw
+    }
+
+    /// Whether a member stood there twice.
+    pub fn has_duplicate_keys(&self) -> bool {
+        self.duplicate_keys
+    }
+
+    /// The stage.
+    #[inline]
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// A string value, unescaped; `None` for any other kind. Text with escapes goes to the arena, all else is borrowed.
+    #[inline]
+    pub fn text(&self, raw: Raw) -> Option<&'a str> {
+        if self.doc.kind(raw) != Kind::String {
+            return None;
+        }
+        match self.doc.string(raw) {
+            Ok(std::borrow::Cow::Borrowed(text)) => Some(text),
+            Ok(std::borrow::Cow::Owned(text)) => Some(self.arena.alloc_str(&text)),
+            Err(_) => {
+                self.malformed.set(true);
+                None
+            }
+        }
+    }
+
+    fn slot_text(&self, slot: Slot) -> Option<&'a str> {
+        self.text(self.slot(slot)?)
+    }
+
+    /// `verb`.
+    pub fn verb(&self) -> Option<&'a str> {
+        self.slot_text(Slot::Verb)
+    }
+
+    /// `auditID`.
+    pub fn audit_id(&self) -> Option<&'a str> {
+        self.slot_text(Slot::AuditId)
+    }
+
+    /// `requestURI`.
+    pub fn uri(&self) -> Option<&'a str> {
+        let raw = self.slot(Slot::RequestUri)?;
+        if let Some(uri) = self.uri.get() {
+            return Some(uri);
+        }
+        let uri = self.text(raw)?;
+        Some(self.uri.get_or_init(|| uri))
+    }
+
+    /// `userAgent`.
+    pub fn user_agent(&self) -> Option<&'a str> {
+        self.slot_text(Slot::UserAgent)
+    }
+
+    /// `level`.
+    pub fn level(&self) -> Option<&'a str> {
+        self.slot_text(Slot::Level)
+    }
+
+    /// `user.username`.
+    pub fn username(&self) -> Option<&'a str> {
+        self.text(self.located.username?)
+    }
+
+    /// `user.groups`, as it stands.
+    pub fn groups_raw(&self) -> Option<Raw> {
+        self.located.groups
+    }
+
+    /// `objectRef.resource`.
+    pub fn resource(&self) -> Option<&'a str> {
+        self.text(self.located.resource?)
+    }
+
+    /// `objectRef.subresource`.
+    pub fn subresource(&self) -> Option<&'a str> {
+        self.text(self.located.subresource?)
+    }
+
+    /// `objectRef.namespace`.
+    pub fn namespace(&self) -> Option<&'a str> {
+        self.text(self.located.namespace?)
+    }
+
+    /// `objectRef.name`.
+    pub fn name(&self) -> Option<&'a str> {
+        self.text(self.located.name?)
+    }
+
+    /// `objectRef.apiGroup`.
+    pub fn api_group(&self) -> Option<&'a str> {
+        self.text(self.located.api_group?)
+    }
+
+    /// `responseStatus.code`.
+    pub fn code(&self) -> Option<i64> {
+        std::str::from_utf8(self.doc.bytes(self.located.code?)).ok()?.parse().ok()
+    }
+
+    /// Event time in microseconds: `stageTimestamp`, else `requestReceivedTimestamp`.
+    pub fn time(&self) -> Option<i64> {
+        self.time_of(Slot::StageTimestamp).or_else(|| self.received())
+    }
+
+    /// `requestReceivedTimestamp` in microseconds.
+    pub fn received(&self) -> Option<i64> {
+        self.time_of(Slot::RequestReceivedTimestamp)
+    }
+
+    fn time_of(&self, slot: Slot) -> Option<i64> {
+        let raw = self.slot(slot).filter(|raw| self.doc.kind(*raw) == Kind::String)?;
+        // The zero time of Go (year 1) is no time.
+        parse_micros(&self.doc.text[raw.start + 1..raw.end - 1]).filter(|micros| *micros > 0)
+    }
+
+    /// Raw bytes of a member, for fingerprints.
+    pub(crate) fn slot_bytes(&self, slot: Slot) -> &'a [u8] {
+        self.slot(slot).map_or(&[], |raw| self.doc.bytes(raw))
+    }
+
+    /// Raw bytes of `user.username`, for fingerprints.
+    pub(crate) fn username_bytes(&self) -> &'a [u8] {
+        self.located.username.map_or(&[], |raw| self.doc.bytes(raw))
+    }
+
+    /// Whether a walk met bytes that are no JSON since this was last asked.
+    pub fn take_malformed(&self) -> bool {
+        self.malformed.take()
+    }
+
+    /// The name of the cluster.
+    pub fn cluster(&self) -> &'a str {
+        self.cluster
+    }
+}
