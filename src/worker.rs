@@ -1,6 +1,19 @@
 //! One worker's work: a batch of bytes in, matches and counts out. Pure; any number of workers may run side by side.
 
-use crate::engine::matches::{ClusterId, Match, SourceId};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use crate::engine::condition::{Doubt, Verdict};
+use crate::engine::excerpt::{captures, excerpt};
+use crate::engine::index::Bits;
+use crate::engine::matches::{ClusterId, Excerpt, Match, SourceId, Stage};
+use crate::engine::program::Program;
+use crate::event::site::Site;
+use crate::event::view::Event;
+use crate::event::walk::Missing;
+use crate::normalize::{self, Context, Place, Scratch, Sink};
+use crate::source::Batch;
 
 /// What a worker made of one batch.
 #[derive(Debug, Default)]
@@ -52,6 +65,8 @@ pub struct Counts {
     pub expired_stage: u64,
     /// Per rule (index): requests where the rule is unknown because a body was dropped.
     pub unknown: std::collections::BTreeMap<u32, u64>,
+    /// Events from the future: later than the cut-off, given the cut-off's time.
+    pub skewed: u64,
     /// Captured values cut off at the limit of values per match.
     pub fanout_cut: u64,
 }
@@ -102,9 +117,200 @@ impl Counts {
         self.untimed += other.untimed;
         self.duplicate_keys += other.duplicate_keys;
         self.expired_stage += other.expired_stage;
+        self.skewed += other.skewed;
         self.fanout_cut += other.fanout_cut;
         for (rule, n) in &other.unknown {
             *self.unknown.entry(*rule).or_default() += n;
         }
+    }
+}
+
+/// What a worker is told once.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// The site's facts.
+    pub site: Arc<Site>,
+    /// Names of the clusters, by [`ClusterId`].
+    pub clusters: Arc<[String]>,
+    /// How long after its start a request is remembered, in microseconds of event time; later stages are not judged.
+    pub dedupe_horizon_us: i64,
+    /// The same for long-running requests.
+    pub dedupe_horizon_long_us: i64,
+    /// Events later than the first time are given the second (`max_skew`); microseconds.
+    pub skew: Option<(i64, i64)>,
+    /// Judge every rule on every event, without the index: the plain path that the fast one is held against.
+    pub plain: bool,
+}
+
+/// One worker: compiled rules and the memory it reuses.
+pub struct Worker {
+    program: Arc<Program>,
+    settings: WorkerSettings,
+    scratch: Scratch,
+    candidates: Bits,
+    seed: FixedState,
+}
+
+impl Worker {
+    /// A worker for this program.
+    pub fn new(program: Arc<Program>, settings: WorkerSettings) -> Worker {
+        Worker { program, settings, scratch: Scratch::default(), candidates: Bits::new(), seed: FixedState::default() }
+    }
+
+    /// Finds the events of a batch and matches them.
+    pub fn process(&mut self, batch: &Batch) -> BatchResult {
+        let mut job = Job {
+            program: &self.program,
+            settings: &self.settings,
+            candidates: &mut self.candidates,
+            seed: &self.seed,
+            batch,
+            result: BatchResult { seq: batch.seq, source: batch.source, cluster: batch.cluster, ..BatchResult::default() },
+        };
+        job.oversized();
+        let cluster = self.settings.clusters.get(batch.cluster as usize).map_or("", String::as_str);
+        let context = Context { site: &self.settings.site, cluster };
+        let lines = normalize::scan(&batch.bytes, context, &mut self.scratch, &mut job);
+        job.result.counts.lines += lines;
+        job.result.counts.bytes += batch.bytes.len() as u64;
+        job.result
+    }
+}
+
+/// The work on one batch.
+struct Job<'j> {
+    program: &'j Program,
+    settings: &'j WorkerSettings,
+    candidates: &'j mut Bits,
+    seed: &'j FixedState,
+    batch: &'j Batch,
+    result: BatchResult,
+}
+
+impl Job<'_> {
+    fn oversized(&mut self) {
+        for line in &self.batch.oversized {
+            self.result.counts.too_large += 1;
+            self.result.counts.lines += 1;
+            self.result.counts.bytes += line.bytes;
+            self.result.problems.push(Problem {
+                line: 0,
+                offset: line.offset,
+                range: 0..0,
+                kind: ProblemKind::TooLarge,
+                why: format!("a line of {} bytes is over the limit and was skipped", line.bytes),
+            });
+        }
+    }
+
+    /// The event's time as windows use it, and the newest time before it.
+    fn clock(&mut self, event: &Event<'_>) -> (Option<i64>, Option<i64>) {
+        let before = self.result.newest;
+        let Some(time) = event.time() else {
+            self.result.counts.untimed += 1;
+            return (None, before);
+        };
+        if let Some((cut_off, given)) = self.settings.skew
+            && time > cut_off
+        {
+            self.result.counts.skewed += 1;
+            return (Some(given), before);
+        }
+        self.result.newest = before.max(Some(time));
+        self.result.oldest = Some(self.result.oldest.map_or(time, |oldest| oldest.min(time)));
+        (Some(time), before)
+    }
+
+    /// Whether rules that do not name a stage are judged on this one.
+    fn is_judged(&mut self, event: &Event<'_>) -> bool {
+        if event.stage() == Stage::RequestReceived || event.code().is_none() {
+            return false;
+        }
+        if event.stage() != Stage::ResponseComplete {
+            return true;
+        }
+        let (Some(time), Some(received)) = (event.time(), event.received()) else { return true };
+        let horizon = match time - received > self.settings.dedupe_horizon_us && event.long_running() {
+            true => self.settings.dedupe_horizon_long_us,
+            false => self.settings.dedupe_horizon_us,
+        };
+        let expired = time - received > horizon;
+        self.result.counts.expired_stage += u64::from(expired);
+        !expired
+    }
+
+    fn judge(&mut self, event: &Event<'_>, mut found: impl FnMut(&mut BatchResult, u32)) {
+        let judged = self.is_judged(event);
+        if self.settings.plain {
+            self.program.candidates_unindexed(judged, self.candidates);
+        } else {
+            self.program.candidates(event, judged, self.candidates);
+        }
+        let mut malformed = false;
+        for (at, word) in self.candidates.iter().enumerate() {
+            let mut word = *word;
+            while word != 0 {
+                let rule = at * 64 + word.trailing_zeros() as usize;
+                word &= word - 1;
+                let doubt = Doubt::new(Missing::default());
+                match self.program.judge(rule, event, &doubt) {
+                    Verdict::True => found(&mut self.result, rule as u32),
+                    Verdict::Unknown if doubt.get().dropped => {
+                        *self.result.counts.unknown.entry(rule as u32).or_default() += 1;
+                    }
+                    Verdict::Unknown | Verdict::False => {}
+                }
+                malformed |= doubt.get().malformed;
+            }
+        }
+        if malformed {
+            self.result.counts.malformed_body += 1;
+        }
+    }
+}
+
+impl Sink for Job<'_> {
+    fn event(&mut self, event: &Event<'_>, place: Place) {
+        self.result.counts.events += 1;
+        self.result.counts.by_stage[event.stage() as usize] += 1;
+        let (time, newest_before) = self.clock(event);
+        self.result.seen.push(event.fingerprint(self.seed));
+        if event.has_duplicate_keys() {
+            self.result.counts.duplicate_keys += 1;
+        }
+        let offset = self.batch.offset + place.range.start as u64;
+        let (program, batch) = (self.program, self.batch);
+        let mut shared: Option<(Arc<Excerpt>, [u8; 16], bool)> = None;
+        self.judge(event, |result, rule| {
+            let (excerpt, identity, long_running) = shared.get_or_insert_with(|| {
+                let excerpt = excerpt(event, time, batch.source, offset);
+                (Arc::new(excerpt), event.identity(), event.long_running())
+            });
+            let wanted = &program.captures.per_rule[rule as usize];
+            let captures = captures(event, &program.capture_fields, wanted, &mut result.counts.fanout_cut);
+            result.matches.push(Match {
+                rule,
+                time,
+                newest_before,
+                identity: *identity,
+                stage: event.stage(),
+                cluster: batch.cluster,
+                long_running: *long_running,
+                captures,
+                excerpt: Arc::clone(excerpt),
+            });
+        });
+    }
+
+    fn problem(&mut self, kind: ProblemKind, place: Place, why: String) {
+        if kind == ProblemKind::Unreadable {
+            self.result.counts.unreadable += 1;
+        }
+        let offset = self.batch.offset + place.range.start as u64;
+        self.result.problems.push(Problem { line: place.line, offset, range: place.range, kind, why });
+    }
+
+    fn not_audit(&mut self, _: Place) {
+        self.result.counts.not_audit += 1;
     }
 }

@@ -1,6 +1,11 @@
 //! The engine: rules compiled to a program with an index, the matcher, and event-time windows.
 
 pub mod captures;
+pub mod condition;
+pub mod excerpt;
+pub mod index;
+pub mod text;
 pub mod matches;
+pub mod program;
 
 pub use captures::CaptureTable;

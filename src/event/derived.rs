@@ -305,6 +305,14 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// Whether [`Derived::Object`] shows a patch: one was sent, and what it led to was not logged.
+    pub fn shows_patch(&self) -> bool {
+        let body = |slot| self.slot(slot).filter(|raw: &Raw| self.doc.kind(*raw) != Kind::Null);
+        self.verb() == Some("patch")
+            && body(Slot::ResponseObject).is_none_or(|raw| self.is_status(raw))
+            && body(Slot::RequestObject).is_some()
+    }
+
     fn is_status(&self, raw: Raw) -> bool {
         self.doc.kind(raw) == Kind::Object
             && self.member(raw, "kind").is_some_and(|kind| self.doc.bytes(kind) == b"\"Status\"")

@@ -91,7 +91,7 @@ impl<'a> Doc<'a> {
                     .unwrap_or(rest.len());
                 if is_scalar(&rest[..length]) { Ok(Raw { start: at, end: at + length }) } else { Err(Flaw::Syntax) }
             }
-            None => Err(Flaw::Syntax),
+            None => Err(Flaw::Ended),
         }
     }
 
@@ -149,14 +149,10 @@ impl Members<'_> {
         let doc = self.doc;
         let Some(at) = separator(&doc, self.at, self.first, b'}', &mut self.at)? else { return Ok(None) };
         self.first = false;
-        if doc.text.get(at) != Some(&b'"') {
-            return Err(Flaw::Syntax);
-        }
+        expect(&doc, at, b'"')?;
         let key = doc.value(at)?;
         let colon = doc.skip_space(key.end);
-        if doc.text.get(colon) != Some(&b':') {
-            return Err(Flaw::Syntax);
-        }
+        expect(&doc, colon, b':')?;
         let value = doc.value(doc.skip_space(colon + 1))?;
         self.at = value.end;
         Ok(Some((key, value)))
@@ -223,12 +219,22 @@ fn separator(doc: &Doc<'_>, at: usize, first: bool, close: u8, end: &mut usize) 
         }
         Some(b',') if !first => Ok(Some(doc.skip_space(at + 1))),
         Some(_) if first => Ok(Some(at)),
-        _ => Err(Flaw::Syntax),
+        Some(_) => Err(Flaw::Syntax),
+        None => Err(Flaw::Ended),
+    }
+}
+
+#[inline]
+fn expect(doc: &Doc<'_>, at: usize, byte: u8) -> Result<(), Flaw> {
+    match doc.text.get(at) {
+        Some(have) if *have == byte => Ok(()),
+        Some(_) => Err(Flaw::Syntax),
+        None => Err(Flaw::Ended),
     }
 }
 
 /// Whether the bytes are a number, `true`, `false` or `null` of RFC 8259.
-fn is_scalar(token: &[u8]) -> bool {
+pub fn is_scalar(token: &[u8]) -> bool {
     match token {
         b"true" | b"false" | b"null" => true,
         _ => is_number(token),

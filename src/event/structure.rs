@@ -19,6 +19,9 @@ pub enum Flaw {
     /// Brackets do not match, or do not all close.
     #[error("brackets do not match")]
     Brackets,
+    /// The text ends before all brackets are closed.
+    #[error("ends before its brackets close")]
+    Ended,
     /// A token stands where the grammar of JSON has none like it.
     #[error("not well-formed JSON")]
     Syntax,
@@ -124,7 +127,7 @@ impl Structure {
     /// The position after the bracket that closes the one at `open`.
     ///
     /// # Errors
-    /// [`Flaw::Brackets`] if brackets of different kinds cross or the text ends first.
+    /// [`Flaw::Brackets`] if brackets of different kinds cross, [`Flaw::Ended`] if the text ends first.
     pub fn container_end(&self, text: &[u8], open: usize) -> Result<usize, Flaw> {
         // One bit per open bracket: set for a curly one. Deeper levels spill over, 64 at a time, so that a million
         // levels cost 16 KiB and no recursion.
@@ -134,7 +137,7 @@ impl Structure {
         loop {
             while word == 0 {
                 word_at += 1;
-                word = *self.brackets.get(word_at).ok_or(Flaw::Brackets)?;
+                word = *self.brackets.get(word_at).ok_or(Flaw::Ended)?;
             }
             let at = word_at * 64 + word.trailing_zeros() as usize;
             word &= word - 1;
@@ -249,7 +252,7 @@ mod tests {
             ("{\"a\":[1,{\"}\":2}]} tail", Ok(17)),
             ("[}", Err(Flaw::Brackets)),
             ("{\"a\":[}]", Err(Flaw::Brackets)),
-            ("[[1]", Err(Flaw::Brackets)),
+            ("[[1]", Err(Flaw::Ended)),
             (deep.as_str(), Ok(deep.len())),
         ] {
             let mut structure = Structure::default();

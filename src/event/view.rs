@@ -5,9 +5,11 @@ use std::cell::{Cell, OnceCell};
 use bumpalo::Bump;
 
 use super::json::{Doc, Kind, Raw, escapes_are_valid};
+use super::path::{Derived, Field, Path, Root};
 use super::site::Site;
 use super::structure::Flaw;
 use super::time::parse_micros;
+use super::walk::{Node, Visit};
 use super::Stage;
 
 /// A top-level member of an event that rules may ask for (audit.k8s.io/v1 `Event`).
@@ -33,10 +35,12 @@ pub enum Slot {
     RequestReceivedTimestamp,
     StageTimestamp,
     Annotations,
+    /// Of an EventList.
+    Items,
 }
 
 /// How many slots there are.
-const SLOTS: usize = Slot::Annotations as usize + 1;
+const SLOTS: usize = Slot::Items as usize + 1;
 
 impl Slot {
     /// The slot of a member's name.
@@ -62,6 +66,7 @@ impl Slot {
             b"requestReceivedTimestamp" => Slot::RequestReceivedTimestamp,
             b"stageTimestamp" => Slot::StageTimestamp,
             b"annotations" => Slot::Annotations,
+            b"items" => Slot::Items,
             _ => return None,
         })
     }
@@ -114,7 +119,7 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Locates the members of the object at `raw`.
+    /// Locates the members of the object that starts at `raw.start`; where it ends is found on the way.
     ///
     /// # Errors
     /// If the object's own level, or that of `user`, `objectRef` or `responseStatus`, is not well-formed. What stands
@@ -125,7 +130,7 @@ impl<'a> Event<'a> {
         arena: &'a Bump,
         site: &'a Site,
         cluster: &'a str,
-    ) -> Result<(Event<'a>, usize), Flaw> {
+    ) -> Result<Event<'a>, Flaw> {
         let mut event = Event {
             doc,
             arena,
@@ -145,7 +150,7 @@ impl<'a> Event<'a> {
             let (key, value) = member?;
             event.place(key, value)?;
         }
-        let end = members.end();
+        event.raw.end = members.end();
         event.locate()?;
         event.stage = match event.slot(Slot::Stage).map(|raw| doc.bytes(raw)) {
             Some(b"\"ResponseComplete\"") => Stage::ResponseComplete,
@@ -154,7 +159,7 @@ impl<'a> Event<'a> {
             Some(b"\"Panic\"") => Stage::Panic,
             _ => Stage::Other,
         };
-        Ok((event, end))
+        Ok(event)
     }
 
     #[inline]
@@ -376,6 +381,45 @@ impl<'a> Event<'a> {
     /// Whether a walk met bytes that are no JSON since this was last asked.
     pub fn take_malformed(&self) -> bool {
         self.malformed.take()
+    }
+
+    /// The text the event stands in, with its index.
+    pub fn doc(&self) -> Doc<'a> {
+        self.doc
+    }
+
+    /// Where texts live that had to be unescaped or put together.
+    pub fn arena(&self) -> &'a Bump {
+        self.arena
+    }
+
+    /// Whether a member that merges stood there more than once.
+    pub fn is_merged(&self, slot: Slot) -> bool {
+        self.earlier.iter().any(|(have, _)| *have == slot)
+    }
+
+    /// Walks the occurrences of a member that merges, the last one first, up to the first that has the path.
+    pub fn walk_merged(&self, slot: Slot, path: &Path, visit: &mut Visit<'_, 'a>) {
+        let occurrences: Vec<Raw> = self.objects(slot).collect();
+        for raw in occurrences.into_iter().rev() {
+            let mut found = false;
+            let _ = self.walk(Node::Json(raw), path, &mut |node| {
+                found = true;
+                visit(node)
+            });
+            if found {
+                return;
+            }
+        }
+    }
+
+    /// Whether a field of this event is read from a patch, which names only what changes.
+    pub fn is_partial(&self, field: &Field) -> bool {
+        match field.root {
+            Root::Slot(Slot::RequestObject) => self.verb() == Some("patch"),
+            Root::Derived(Derived::Object | Derived::PodSpec | Derived::Containers) => self.shows_patch(),
+            _ => false,
+        }
     }
 
     /// The name of the cluster.

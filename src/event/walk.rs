@@ -297,7 +297,7 @@ pub(crate) mod testing {
         structure.build(text.as_bytes()).unwrap();
         let doc = Doc { text: text.as_bytes(), structure: &structure };
         let raw = doc.value(0).unwrap();
-        test(&Event::parse(doc, raw, &arena, site, "prod").unwrap().0)
+        test(&Event::parse(doc, raw, &arena, site, "prod").unwrap())
     }
 
     /// What nodes say, as text.

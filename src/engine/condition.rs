@@ -1,0 +1,517 @@
+//! Compiled conditions and their evaluation: [`Expr`] with fields resolved, comparisons prepared, cheap tests first.
+
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+
+use chrono::{DateTime, Datelike, Timelike};
+use ipnet::IpNet;
+use regex::Regex;
+
+use super::text::{Texts, folded};
+use crate::event::json::Kind;
+use crate::event::path::{Fast, Field, Path, Root};
+use crate::event::view::{Event, Slot};
+use crate::event::walk::{Missing, Node};
+use crate::rules::expr::{Cmp, Each, Expr, FieldRefHow, FieldRefOp, Op, Quantifier, RegexOp, Test, TimePart};
+
+/// Largest compiled regular expression, in bytes.
+const REGEX_SIZE_MAX: usize = 1 << 20;
+
+/// The verdict of a condition on one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It does not hold.
+    False,
+    /// It holds.
+    True,
+    /// It cannot be told.
+    Unknown,
+}
+
+impl Verdict {
+    fn of(holds: bool) -> Verdict {
+        if holds { Verdict::True } else { Verdict::False }
+    }
+
+    fn not(self) -> Verdict {
+        match self {
+            Verdict::False => Verdict::True,
+            Verdict::True => Verdict::False,
+            Verdict::Unknown => Verdict::Unknown,
+        }
+    }
+}
+
+/// Why verdicts of one event were unknown.
+pub type Doubt = std::cell::Cell<Missing>;
+
+/// A compiled condition.
+#[derive(Debug)]
+pub enum Condition {
+    /// Always true or always false.
+    Const(bool),
+    /// All parts, cheap ones first.
+    And(Box<[Condition]>),
+    /// Any part, cheap ones first.
+    Or(Box<[Condition]>),
+    /// The opposite.
+    Not(Box<Condition>),
+    /// A test of one field.
+    Test(Box<Check>),
+    /// An array block.
+    Each(Box<Block>),
+}
+
+/// A compiled test.
+#[derive(Debug)]
+pub struct Check {
+    field: Field,
+    texts: Texts,
+    numbers: Vec<(Cmp, f64)>,
+    bools: Vec<bool>,
+    regexes: Vec<Regex>,
+    networks: Vec<IpNet>,
+    references: Vec<(Field, FieldRefOp)>,
+    times: Vec<(TimePart, Cmp, i64)>,
+    /// Holds if the field is there.
+    present: bool,
+    /// Holds if the field is absent.
+    absent: bool,
+}
+
+/// A compiled array block.
+#[derive(Debug)]
+pub struct Block {
+    field: Field,
+    quantifier: Quantifier,
+    condition: Condition,
+}
+
+/// Where fields of members are looked up.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    member: Node<'a>,
+    partial: bool,
+}
+
+impl Condition {
+    /// Compiles an expression.
+    ///
+    /// # Errors
+    /// A regular expression that is not one, or is too large.
+    pub fn compile(expr: &Expr) -> Result<Condition, regex::Error> {
+        Self::build(expr, false)
+    }
+
+    fn build(expr: &Expr, in_block: bool) -> Result<Condition, regex::Error> {
+        let parts = |list: &[Expr]| -> Result<Box<[Condition]>, regex::Error> {
+            let mut parts: Vec<Condition> = list.iter().map(|part| Self::build(part, in_block)).collect::<Result<_, _>>()?;
+            parts.sort_by_key(Condition::cost);
+            Ok(parts.into())
+        };
+        Ok(match expr {
+            Expr::Const(value) => Condition::Const(*value),
+            Expr::And(list) => Condition::And(parts(list)?),
+            Expr::Or(list) => Condition::Or(parts(list)?),
+            Expr::Not(part) => Condition::Not(Box::new(Self::build(part, in_block)?)),
+            Expr::Test(test) => Condition::Test(Box::new(Check::compile(test, in_block)?)),
+            Expr::Each(each) => Condition::Each(Box::new(Block::compile(each, in_block)?)),
+        })
+    }
+
+    /// A rank for ordering: fields at hand, then derived ones, then bodies, then everything.
+    fn cost(&self) -> u32 {
+        match self {
+            Condition::Const(_) => 0,
+            Condition::And(parts) | Condition::Or(parts) => parts.iter().map(Condition::cost).max().unwrap_or(0) + 1,
+            Condition::Not(part) => part.cost(),
+            Condition::Test(check) => check.cost(),
+            Condition::Each(block) => field_cost(&block.field) + 10,
+        }
+    }
+
+    /// The verdict on an event.
+    pub fn judge<'a>(&self, event: &Event<'a>, doubt: &Doubt) -> Verdict {
+        self.eval(event, None, doubt)
+    }
+
+    fn eval<'a>(&self, event: &Event<'a>, scope: Option<Scope<'a>>, doubt: &Doubt) -> Verdict {
+        match self {
+            Condition::Const(value) => Verdict::of(*value),
+            Condition::And(parts) => {
+                let mut verdict = Verdict::True;
+                for part in parts {
+                    match part.eval(event, scope, doubt) {
+                        Verdict::False => return Verdict::False,
+                        Verdict::Unknown => verdict = Verdict::Unknown,
+                        Verdict::True => {}
+                    }
+                }
+                verdict
+            }
+            Condition::Or(parts) => {
+                let mut verdict = Verdict::False;
+                for part in parts {
+                    match part.eval(event, scope, doubt) {
+                        Verdict::True => return Verdict::True,
+                        Verdict::Unknown => verdict = Verdict::Unknown,
+                        Verdict::False => {}
+                    }
+                }
+                verdict
+            }
+            Condition::Not(part) => part.eval(event, scope, doubt).not(),
+            Condition::Test(check) => check.eval(event, scope, doubt),
+            Condition::Each(block) => block.eval(event, scope, doubt),
+        }
+    }
+}
+
+fn field_cost(field: &Field) -> u32 {
+    match field.root {
+        Root::Fast(Fast::RequestUri | Fast::UserAgent) => 2,
+        Root::Fast(_) => 1,
+        Root::Anything => 1000,
+        _ if field.reads_body() => 100,
+        Root::Member => 1,
+        _ => 5,
+    }
+}
+
+/// Shows `visit` every value of a field and says what kept the look-up from being sure.
+fn look_up<'a>(
+    field: &Field,
+    event: &Event<'a>,
+    scope: Option<Scope<'a>>,
+    visit: &mut dyn FnMut(Node<'a>) -> ControlFlow<()>,
+) -> Missing {
+    let mut missing = Missing::default();
+    let mut found = false;
+    let mut watched = |node| {
+        found = true;
+        visit(node)
+    };
+    match field.root {
+        Root::Fast(Fast::Code) => {
+            if let Some(code) = event.code() {
+                let _ = watched(Node::Text(bumpalo::format!(in event.arena(), "{}", code).into_bump_str()));
+            }
+        }
+        Root::Fast(fast) => {
+            if let Some(text) = fast_text(fast, event) {
+                let _ = watched(Node::Text(text));
+            }
+        }
+        Root::Slot(slot) => missing = slot_values(slot, &field.path, event, &mut watched),
+        Root::Derived(derived) => missing = event.derived(derived, &field.path, &mut watched),
+        Root::Event => drop(event.walk(Node::Json(event.raw()), &field.path, &mut watched)),
+        Root::Member => {
+            if let Some(scope) = scope {
+                let _ = event.walk(scope.member, &field.path, &mut watched);
+                missing.partial = scope.partial;
+            }
+        }
+        Root::Anything => drop(event.anything(&mut watched)),
+    }
+    // What a patch says it says for certain; only its silence leaves doubt.
+    missing.partial &= !found;
+    missing.malformed |= event.take_malformed();
+    missing
+}
+
+/// Shows `visit` the text of every scalar of a field of the event.
+pub fn look_up_all(field: &Field, event: &Event<'_>, visit: &mut dyn FnMut(&str)) {
+    let _ = look_up(field, event, None, &mut |node| {
+        event.scalars(node, &mut |scalar| {
+            if let Some(text) = scalar_text(event, scalar) {
+                visit(text);
+            }
+            ControlFlow::Continue(())
+        })
+    });
+}
+
+fn fast_text<'a>(fast: Fast, event: &Event<'a>) -> Option<&'a str> {
+    match fast {
+        Fast::Verb => event.verb(),
+        Fast::Resource => event.resource(),
+        Fast::Subresource => event.subresource(),
+        Fast::Namespace => event.namespace(),
+        Fast::Name => event.name(),
+        Fast::ApiGroup => event.api_group(),
+        Fast::Username => event.username(),
+        Fast::RequestUri => event.uri(),
+        Fast::UserAgent => event.user_agent(),
+        Fast::Code => None,
+    }
+}
+
+fn slot_values<'a>(
+    slot: Slot,
+    path: &Path,
+    event: &Event<'a>,
+    visit: &mut dyn FnMut(Node<'a>) -> ControlFlow<()>,
+) -> Missing {
+    let mut missing = Missing::default();
+    if matches!(slot, Slot::RequestObject | Slot::ResponseObject) && event.body_dropped(slot) {
+        missing.dropped = true;
+    } else if !path.0.is_empty() && event.is_merged(slot) {
+        event.walk_merged(slot, path, visit);
+    } else if let Some(raw) = event.slot(slot) {
+        let _ = event.walk(Node::Json(raw), path, visit);
+        // A patch body names only what it changes.
+        missing.partial = slot == Slot::RequestObject && event.verb() == Some("patch");
+    }
+    missing
+}
+
+impl Check {
+    fn compile(test: &Test, in_block: bool) -> Result<Check, regex::Error> {
+        let field = match &test.field {
+            None => Field::anything(),
+            Some(name) if in_block => Field::of_member(name),
+            Some(name) => Field::parse(name),
+        };
+        let mut check = Check {
+            field,
+            texts: Texts::new(&test.any_of),
+            numbers: Vec::new(),
+            bools: Vec::new(),
+            regexes: Vec::new(),
+            networks: Vec::new(),
+            references: Vec::new(),
+            times: Vec::new(),
+            present: false,
+            absent: false,
+        };
+        for op in &test.any_of {
+            match op {
+                Op::Str(_) | Op::Never => {}
+                Op::Num(cmp, number) => check.numbers.push((*cmp, *number)),
+                Op::Bool(value) => check.bools.push(*value),
+                Op::Regex(op) => check.regexes.push(regex_of(op)?),
+                Op::Cidr(network) => check.networks.push(*network),
+                Op::FieldRef(op) => check.references.push((Field::parse(&op.field), op.clone())),
+                Op::Time(part, cmp, value) => check.times.push((*part, *cmp, *value)),
+                Op::Exists(true) => check.present = true,
+                Op::Exists(false) | Op::Null => check.absent = true,
+            }
+        }
+        Ok(check)
+    }
+
+    fn cost(&self) -> u32 {
+        field_cost(&self.field) + if self.regexes.is_empty() { 0 } else { 3 }
+    }
+
+    fn eval<'a>(&self, event: &Event<'a>, scope: Option<Scope<'a>>, doubt: &Doubt) -> Verdict {
+        let (mut found, mut hit) = (false, false);
+        let compares = !self.texts.is_empty()
+            || !self.numbers.is_empty()
+            || !self.bools.is_empty()
+            || !self.regexes.is_empty()
+            || !self.networks.is_empty()
+            || !self.references.is_empty()
+            || !self.times.is_empty();
+        let missing = look_up(&self.field, event, scope, &mut |node| {
+            if event.is_null(node) {
+                return ControlFlow::Continue(());
+            }
+            found = true;
+            hit |= self.present;
+            if compares && !hit {
+                let _ = event.scalars(node, &mut |scalar| {
+                    hit |= self.holds(event, scalar);
+                    if hit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                });
+            }
+            if hit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if hit {
+            return Verdict::True;
+        }
+        if missing.any() {
+            let before = doubt.get();
+            doubt.set(Missing {
+                dropped: before.dropped | missing.dropped,
+                partial: before.partial | missing.partial,
+                malformed: before.malformed | missing.malformed,
+            });
+            return Verdict::Unknown;
+        }
+        Verdict::of(self.absent && !found)
+    }
+
+    fn holds<'a>(&self, event: &Event<'a>, node: Node<'a>) -> bool {
+        let Some(text) = scalar_text(event, node) else { return false };
+        (!self.texts.is_empty() && self.texts.hold(text, event.arena()))
+            || (!self.numbers.is_empty()
+                && text.trim().parse::<f64>().is_ok_and(|n| self.numbers.iter().any(|(cmp, value)| cmp.holds(&n, value))))
+            || self.bools.iter().any(|value| text.eq_ignore_ascii_case(if *value { "true" } else { "false" }))
+            || self.regexes.iter().any(|regex| regex.is_match(text))
+            || (!self.networks.is_empty()
+                && text.parse::<IpAddr>().is_ok_and(|ip| self.networks.iter().any(|net| net.contains(&ip))))
+            || self.times.iter().any(|(part, cmp, value)| time_part(text, *part).is_some_and(|n| cmp.holds(&n, value)))
+            || self.references.iter().any(|(field, op)| refers(event, text, field, op))
+    }
+}
+
+/// The text of a scalar; numbers and booleans by their spelling.
+pub fn scalar_text<'a>(event: &Event<'a>, node: Node<'a>) -> Option<&'a str> {
+    match node {
+        Node::Text(text) => Some(text),
+        Node::Bool(true) => Some("true"),
+        Node::Bool(false) => Some("false"),
+        Node::Json(raw) | Node::Patch { pointer: "", value: raw } => match event.doc().kind(raw) {
+            Kind::String => event.text(raw),
+            Kind::Number | Kind::Bool => std::str::from_utf8(event.doc().bytes(raw)).ok(),
+            Kind::Object | Kind::Array | Kind::Null => None,
+        },
+        Node::Patch { .. } => None,
+    }
+}
+
+/// Compiles a regular expression within its limits.
+///
+/// # Errors
+/// What the regex crate says of the pattern.
+pub fn regex_of(op: &RegexOp) -> Result<Regex, regex::Error> {
+    regex::RegexBuilder::new(&op.pattern)
+        .case_insensitive(op.case_insensitive)
+        .multi_line(op.multi_line)
+        .dot_matches_new_line(op.dot_matches_new_line)
+        .size_limit(REGEX_SIZE_MAX)
+        .build()
+}
+
+fn time_part(text: &str, part: TimePart) -> Option<i64> {
+    let time = DateTime::parse_from_rfc3339(text).ok()?.to_utc();
+    Some(match part {
+        TimePart::Minute => i64::from(time.minute()),
+        TimePart::Hour => i64::from(time.hour()),
+        TimePart::Day => i64::from(time.day()),
+        TimePart::Week => i64::from(time.iso_week().week()),
+        TimePart::Month => i64::from(time.month()),
+        TimePart::Year => i64::from(time.year()),
+    })
+}
+
+fn refers<'a>(event: &Event<'a>, text: &str, field: &Field, op: &FieldRefOp) -> bool {
+    let mut hit = false;
+    let _ = look_up(field, event, None, &mut |node| {
+        event.scalars(node, &mut |scalar| {
+            if let Some(other) = scalar_text(event, scalar) {
+                hit |= relates(text, other, op, event.arena());
+            }
+            if hit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+    });
+    hit
+}
+
+fn relates(text: &str, other: &str, op: &FieldRefOp, arena: &bumpalo::Bump) -> bool {
+    if let FieldRefHow::Num(cmp) = op.how {
+        return matches!((text.parse::<f64>(), other.parse::<f64>()), (Ok(a), Ok(b)) if cmp.holds(&a, &b));
+    }
+    let (text, other) = if op.cased { (text, other) } else { (folded(text, arena), folded(other, arena)) };
+    match op.how {
+        FieldRefHow::Equals => text == other,
+        FieldRefHow::StartsWith => text.starts_with(other),
+        FieldRefHow::EndsWith => text.ends_with(other),
+        FieldRefHow::Contains => text.contains(other),
+        FieldRefHow::Num(_) => false,
+    }
+}
+
+impl Block {
+    fn compile(each: &Each, in_block: bool) -> Result<Block, regex::Error> {
+        Ok(Block {
+            field: if in_block { Field::of_member(&each.field) } else { Field::parse(&each.field) },
+            quantifier: each.quantifier,
+            condition: Condition::build(&each.condition, true)?,
+        })
+    }
+
+    fn eval<'a>(&self, event: &Event<'a>, scope: Option<Scope<'a>>, doubt: &Doubt) -> Verdict {
+        let mut tally = Tally::default();
+        let partial_body = event.verb() == Some("patch");
+        let mut member = |node: Node<'a>| {
+            let index = tally.members;
+            tally.members += 1;
+            if let Quantifier::Index(wanted) = self.quantifier
+                && wanted != index
+            {
+                return ControlFlow::Continue(());
+            }
+            let partial = scope.map_or(partial_body && event.is_partial(&self.field), |scope| scope.partial);
+            tally.add(self.condition.eval(event, Some(Scope { member: node, partial }), doubt));
+            if tally.decided(self.quantifier) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let missing = match self.field.root {
+            Root::Derived(derived) if self.field.path.0.is_empty() => event.members_of(derived, &mut member),
+            _ => look_up(&self.field, event, scope, &mut |node| event.each(node, &mut member)),
+        };
+        let unsure = missing.dropped || missing.malformed || (missing.partial && tally.members == 0);
+        if unsure && !tally.decided(self.quantifier) {
+            let before = doubt.get();
+            doubt.set(Missing {
+                dropped: before.dropped | missing.dropped,
+                partial: before.partial | missing.partial,
+                malformed: before.malformed | missing.malformed,
+            });
+            return Verdict::Unknown;
+        }
+        tally.verdict(self.quantifier)
+    }
+}
+
+/// Members of an array, by their verdicts.
+#[derive(Default)]
+struct Tally {
+    members: usize,
+    held: usize,
+    failed: usize,
+    unknown: usize,
+}
+
+impl Tally {
+    fn add(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::True => self.held += 1,
+            Verdict::False => self.failed += 1,
+            Verdict::Unknown => self.unknown += 1,
+        }
+    }
+
+    /// Whether further members cannot change the verdict.
+    fn decided(&self, quantifier: Quantifier) -> bool {
+        match quantifier {
+            Quantifier::Any | Quantifier::None => self.held > 0,
+            Quantifier::All | Quantifier::AllOrEmpty => self.failed > 0,
+            Quantifier::Index(_) => self.held + self.failed + self.unknown > 0,
+        }
+    }
+
+    fn verdict(&self, quantifier: Quantifier) -> Verdict {
+        let any = if self.held > 0 {
+            Verdict::True
+        } else if self.unknown > 0 {
+            Verdict::Unknown
+        } else {
+            Verdict::False
+        };
+        let all = if self.failed > 0 {
+            Verdict::False
+        } else if self.unknown > 0 {
+            Verdict::Unknown
+        } else {
+            Verdict::True
+        };
+        match quantifier {
+            Quantifier::Any | Quantifier::Index(_) => any,
+            Quantifier::None => any.not(),
+            Quantifier::All if self.members == 0 => Verdict::False,
+            Quantifier::All | Quantifier::AllOrEmpty => all,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Comparing text: case folding without copies where the text needs none, and wildcards in linear time.
+
+use aho_corasick::AhoCorasick;
+use bumpalo::Bump;
+use hashbrown::HashSet;
+
+use crate::event::fold;
+use crate::rules::expr::{GlobPart, Op, StrHow, StrOp};
+
+/// From how many alternatives on a set is faster than looking at one after the other.
+const SET_MIN: usize = 6;
+
+/// The text comparisons of one test, by kind.
+#[derive(Debug, Default)]
+pub struct Texts {
+    exact_cased: Exact,
+    exact_folded: Exact,
+    contains_cased: Option<AhoCorasick>,
+    contains_folded: Option<AhoCorasick>,
+    other: Vec<StrOp>,
+    /// Whether any comparison wants the folded text.
+    folds: bool,
+}
+
+/// Whole values: a list while it is short, else a set.
+#[derive(Debug, Default)]
+struct Exact {
+    list: Vec<Box<str>>,
+    set: HashSet<Box<str>, foldhash::fast::RandomState>,
+}
+
+impl Exact {
+    fn new(values: Vec<Box<str>>) -> Exact {
+        if values.len() < SET_MIN {
+            Exact { list: values, set: HashSet::default() }
+        } else {
+            Exact { list: Vec::new(), set: values.into_iter().collect() }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.set.is_empty()
+    }
+
+    fn has(&self, text: &str) -> bool {
+        self.list.iter().any(|value| **value == *text) || (!self.set.is_empty() && self.set.contains(text))
+    }
+}
+
+impl Texts {
+    /// Sorts the text comparisons among `ops`; what is no text comparison is left to the caller.
+    pub fn new(ops: &[Op]) -> Texts {
+        let strings: Vec<&StrOp> = ops.iter().filter_map(|op| if let Op::Str(op) = op { Some(op) } else { None }).collect();
+        let collect = |cased: bool, pick: fn(&StrHow) -> Option<&String>| -> Vec<Box<str>> {
+            strings.iter().filter(|op| op.cased == cased).filter_map(|op| pick(&op.how)).map(|s| s.as_str().into()).collect()
+        };
+        let exact: fn(&StrHow) -> Option<&String> = |how| if let StrHow::Exact(text) = how { Some(text) } else { None };
+        let contains: fn(&StrHow) -> Option<&String> = |how| if let StrHow::Contains(text) = how { Some(text) } else { None };
+        // An automaton pays from a few needles on; one needle is searched for directly.
+        let automaton = |cased| {
+            let needles = collect(cased, contains);
+            (needles.len() > 2).then(|| AhoCorasick::new(needles.iter().map(|n| n.as_bytes())).ok()).flatten()
+        };
+        let (contains_cased, contains_folded) = (automaton(true), automaton(false));
+        let covered = |op: &StrOp| match op.how {
+            StrHow::Exact(_) => true,
+            StrHow::Contains(_) => if op.cased { contains_cased.is_some() } else { contains_folded.is_some() },
+            _ => false,
+        };
+        Texts {
+            other: strings.iter().filter(|op| !covered(op)).map(|op| (*op).clone()).collect(),
+            exact_cased: Exact::new(collect(true, exact)),
+            exact_folded: Exact::new(collect(false, exact)),
+            folds: strings.iter().any(|op| !op.cased),
+            contains_cased,
+            contains_folded,
+        }
+    }
+
+    /// Whether there is nothing to compare.
+    pub fn is_empty(&self) -> bool {
+        self.exact_cased.is_empty()
+            && self.exact_folded.is_empty()
+            && self.contains_cased.is_none()
+            && self.contains_folded.is_none()
+            && self.other.is_empty()
+    }
+
+    /// Whether any comparison holds for `text`.
+    pub fn hold(&self, text: &str, arena: &Bump) -> bool {
+        if self.exact_cased.has(text) || self.contains_cased.as_ref().is_some_and(|needles| needles.is_match(text)) {
+            return true;
+        }
+        let folded = if self.folds { folded(text, arena) } else { text };
+        self.exact_folded.has(folded)
+            || self.contains_folded.as_ref().is_some_and(|needles| needles.is_match(folded))
+            || self.other.iter().any(|op| holds(op, if op.cased { text } else { folded }))
+    }
+}
+
+/// The folded text, copied only if folding changes it.
+pub fn folded<'t>(text: &'t str, arena: &'t Bump) -> &'t str {
+    match fold(text) {
+        std::borrow::Cow::Borrowed(text) => text,
+        std::borrow::Cow::Owned(text) => arena.alloc_str(&text),
+    }
+}
+
+/// Whether one comparison holds; `text` is already folded if the comparison is not cased.
+pub fn holds(op: &StrOp, text: &str) -> bool {
+    match &op.how {
+        StrHow::Exact(value) => text == value,
+        StrHow::Prefix(value) => text.starts_with(value.as_str()),
+        StrHow::Suffix(value) => text.ends_with(value.as_str()),
+        StrHow::Contains(value) => memchr::memmem::find(text.as_bytes(), value.as_bytes()).is_some(),
+        StrHow::Glob(parts) => glob(parts, text),
+    }
+}
+
+/// Matches wildcards over the whole text, greedily from the left: each run between two `*` takes its first place, so
+/// that the cost is linear in the text for any pattern without `?`, and bounded by pattern × text with it.
+pub fn glob(parts: &[GlobPart], text: &str) -> bool {
+    let mut runs = parts.split(|part| *part == GlobPart::Many);
+    let Some(first) = runs.next() else { return text.is_empty() };
+    let Some(mut rest) = take(first, text) else { return false };
+    let mut runs: Vec<&[GlobPart]> = runs.collect();
+    let Some(last) = runs.pop() else { return rest.is_empty() };
+    for run in runs {
+        match find(run, rest) {
+            Some(behind) => rest = behind,
+            None => return false,
+        }
+    }
+    ends_with(last, rest)
+}
+
+/// What is left of `text` behind the run at its start.
+fn take<'t>(run: &[GlobPart], text: &'t str) -> Option<&'t str> {
+    run.iter().try_fold(text, |rest, part| match part {
+        GlobPart::Text(text) => rest.strip_prefix(text.as_str()),
+        GlobPart::One => {
+            let mut chars = rest.chars();
+            chars.next().map(|_| chars.as_str())
+        }
+        GlobPart::Many => Some(rest),
+    })
+}
+
+fn find<'t>(run: &[GlobPart], text: &'t str) -> Option<&'t str> {
+    if let [GlobPart::Text(needle)] = run {
+        return memchr::memmem::find(text.as_bytes(), needle.as_bytes()).map(|at| &text[at + needle.len()..]);
+    }
+    let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+    starts.filter_map(|at| take(run, &text[at..])).next()
+}
+
+fn ends_with(run: &[GlobPart], text: &str) -> bool {
+    if let [GlobPart::Text(suffix)] = run {
+        return text.ends_with(suffix.as_str());
+    }
+    let chars: usize = run.iter().map(|part| if let GlobPart::Text(text) = part { text.chars().count() } else { 1 }).sum();
+    let total = text.chars().count();
+    if total < chars {
+        return false;
+    }
+    let at = text.char_indices().nth(total - chars).map_or(text.len(), |(at, _)| at);
+    take(run, &text[at..]).is_some_and(str::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(pattern: &str) -> Vec<GlobPart> {
+        let mut parts = Vec::new();
+        for char in pattern.chars() {
+            match (char, parts.last_mut()) {
+                ('*', _) => parts.push(GlobPart::Many),
+                ('?', _) => parts.push(GlobPart::One),
+                (_, Some(GlobPart::Text(text))) => text.push(char),
+                _ => parts.push(GlobPart::Text(char.into())),
+            }
+        }
+        parts
+    }
+
+    #[test]
+    fn wildcards() {
+        for (pattern, text, expected) in [
+            ("a*c", "abc", true),
+            ("a*c", "ac", true),
+            ("a*c", "acb", false),
+            ("*b*", "abc", true),
+            ("a?c", "aéc", true),
+            ("a?c", "ac", false),
+            ("*?", "", false),
+            ("*?", "é", true),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b*c", "aXc", false),
+            ("*ab?d", "xxabcd", true),
+            ("*a?c*e", "abbaxcde", true),
+            ("*a?c*e", "abbacde", false),
+            ("*", "", true),
+            ("", "", true),
+            ("", "x", false),
+        ] {
+            assert_eq!(glob(&parts(pattern), text), expected, "{pattern} on {text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn wildcards_agree_with_a_regex(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
+            let regex = format!("^{}$", pattern.replace('*', ".*").replace('?', "."));
+            let expected = regex::Regex::new(&regex).unwrap().is_match(&text);
+            proptest::prop_assert_eq!(glob(&parts(&pattern), &text), expected);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The documents of a block, one after the other.
+
+use super::multiline::document_end;
+use super::other::is_readable;
+use super::{Context, Place, Scratch, Sink};
+use crate::event::json::{Doc, Kind, Raw};
+use crate::event::structure::Flaw;
+use crate::event::view::{Event, Slot};
+use crate::worker::ProblemKind;
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// How a line starts that another writer began in the middle of ours.
+const EVENT_START: &[u8] = b"{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/";
+
+/// Finds the documents of a block and shows them to `sink` in order. Returns the number of lines.
+pub fn scan(block: &[u8], context: Context<'_>, scratch: &mut Scratch, sink: &mut impl Sink) -> u64 {
+    let (mut start, mut line) = (0, 0);
+    while start < block.len() {
+        let end = memchr::memchr(b'\n', &block[start..]).map_or(block.len(), |at| start + at);
+        let mut scan = Scan { block, context, scratch, sink, line, start };
+        let used = scan.line(end);
+        let next = used.max(end).min(block.len());
+        // A document over several lines has used them up; the rest of its last line was scanned with it.
+        if used > end {
+            line += memchr::memchr_iter(b'\n', &block[start..next]).count() as u64;
+            if next > 0 && block[next - 1] != b'\n' && next < block.len() {
+                start = next;
+                continue;
+            }
+            line += u64::from(block[next - 1] != b'\n');
+            start = next;
+            continue;
+        }
+        line += 1;
+        start = next + 1;
+    }
+    line
+}
+
+/// How many places of a broken line are tried.
+const SALVAGE_MAX: usize = 16;
+
+struct Scan<'s, S> {
+    block: &'s [u8],
+    context: Context<'s>,
+    scratch: &'s mut Scratch,
+    sink: &'s mut S,
+    line: u64,
+    start: usize,
+}
+
+/// What became of one document.
+enum Read {
+    /// It ends here; the events in it were shown.
+    Done(usize),
+    /// It ends before its brackets close.
+    Ended,
+    /// It is broken; its end by its brackets, if they tell.
+    Broken(Flaw, Option<usize>),
+}
+
+impl<S: Sink> Scan<'_, S> {
+    /// Reads the line that ends at `end` (without its newline); returns how far documents were read.
+    fn line(&mut self, end: usize) -> usize {
+        let block = self.block;
+        let mut at = self.start;
+        if block[at..end].starts_with(BOM) {
+            at += BOM.len();
+        }
+        at = skip(block, at, end, |b| b == 0);
+        at = skip(block, at, end, |b| matches!(b, b' ' | b'\t' | b'\r'));
+        if at == end {
+            return end;
+        }
+        if !matches!(block[at], b'{' | b'[') {
+            let range = at..trim_end(block, at, end);
+            match is_readable(&block[range.clone()]) {
+                true => self.sink.not_audit(Place { line: self.line, range }),
+                false => self.unreadable(range, "does not start with a JSON object"),
+            }
+            return end;
+        }
+        if let Err(flaw) = self.scratch.structure.build(&block[at..end]) {
+            return self.salvage(at, end, flaw);
+        }
+        self.documents(at, end, false)
+    }
+
+    /// Reads the documents of the indexed text `block[at..end]`.
+    fn documents(&mut self, at: usize, end: usize, several_lines: bool) -> usize {
+        let mut from = at;
+        let mut count = 0;
+        while from < end {
+            match self.document(at, from, end) {
+                Read::Done(next) => {
+                    count += 1;
+                    from = skip(self.block, next, end, |b| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b','));
+                }
+                Read::Ended if !several_lines => match document_end(&self.block[from..]) {
+                    Some(length) if from + length > end => return self.several_lines(from, from + length),
+                    _ => return self.salvage(from, end, Flaw::Ended),
+                },
+                Read::Ended => {
+                    self.unreadable(from..end, Flaw::Ended);
+                    return end;
+                }
+                Read::Broken(flaw, None) => return self.salvage(from, end, flaw),
+                Read::Broken(flaw, Some(next)) => {
+                    self.unreadable(from..next, flaw);
+                    from = skip(self.block, next, end, |b| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b','));
+                }
+            }
+            if from < end && !matches!(self.block[from], b'{' | b'[') {
+                self.unreadable(from..trim_end(self.block, from, end), "garbage behind a document");
+                return end;
+            }
+        }
+        if count > 1 {
+            self.sink.problem(ProblemKind::Layout, self.place(at..end), format!("{count} documents on one line"));
+        }
+        end
+    }
+
+    fn several_lines(&mut self, start: usize, end: usize) -> usize {
+        if let Err(flaw) = self.scratch.structure.build(&self.block[start..end]) {
+            self.unreadable(start..end, flaw);
+            return end;
+        }
+        self.sink.problem(ProblemKind::Layout, self.place(start..end), "a document over several lines".into());
+        self.documents(start, end, true)
+    }
+
+    /// Reads one document at `from`; the indexed text begins at `base`.
+    fn document(&mut self, base: usize, from: usize, end: usize) -> Read {
+        let doc = Doc { text: &self.block[base..end], structure: &self.scratch.structure };
+        let raw = Raw { start: from - base, end: end - base };
+        let read = if doc.kind(raw) == Kind::Array {
+            match doc.structure.container_end(doc.text, raw.start) {
+                Ok(close) => {
+                    list(doc, Raw { start: raw.start, end: close }, base, self.line, self.context, &self.scratch.arena, self.sink);
+                    Read::Done(base + close)
+                }
+                Err(Flaw::Ended) => Read::Ended,
+                Err(flaw) => Read::Broken(flaw, None),
+            }
+        } else {
+            match Event::parse(doc, raw, &self.scratch.arena, self.context.site, self.context.cluster) {
+                Ok(event) => {
+                    let place = Place { line: self.line, range: base + raw.start..base + event.raw().end };
+                    let close = place.range.end;
+                    match class_of(&event) {
+                        Class::Event => self.sink.event(&event, place),
+                        Class::List(items) => {
+                            list(doc, items, base, self.line, self.context, &self.scratch.arena, self.sink);
+                        }
+                        Class::EmptyList => {}
+                        Class::Other => self.sink.not_audit(place),
+                    }
+                    Read::Done(close)
+                }
+                Err(Flaw::Ended) => Read::Ended,
+                Err(flaw) => Read::Broken(flaw, doc.structure.container_end(doc.text, raw.start).ok().map(|e| base + e)),
+            }
+        };
+        self.scratch.arena.reset();
+        read
+    }
+
+    /// A line that is broken: a writer may have died in the middle of it, and the next one have started on the same
+    /// line. What starts like an event, is whole, and ends with the line or where another starts, is read as one.
+    fn salvage(&mut self, at: usize, end: usize, flaw: Flaw) -> usize {
+        let starts = memchr::memmem::find_iter(&self.block[at + 1..end], EVENT_START).take(SALVAGE_MAX);
+        for from in starts.map(|found| at + 1 + found) {
+            let Some(length) = document_end(&self.block[from..end]) else { continue };
+            let behind = &self.block[from + length..end];
+            if !(behind.trim_ascii().is_empty() || behind.starts_with(EVENT_START)) {
+                continue;
+            }
+            if self.scratch.structure.build(&self.block[from..end]).is_ok() {
+                self.unreadable(at..from, flaw);
+                return self.documents(from, end, false);
+            }
+        }
+        self.unreadable(at..trim_end(self.block, at, end), flaw);
+        end
+    }
+
+    fn place(&self, range: std::ops::Range<usize>) -> Place {
+        Place { line: self.line, range }
+    }
+
+    fn unreadable(&mut self, range: std::ops::Range<usize>, why: impl ToString) {
+        let place = self.place(range);
+        self.sink.problem(ProblemKind::Unreadable, place, why.to_string());
+    }
+}
+
+enum Class {
+    Event,
+    List(Raw),
+    EmptyList,
+    Other,
+}
+
+/// What an object is, by `kind` and `apiVersion`; items of lists may lack both, and then what they hold tells.
+fn class_of(event: &Event<'_>) -> Class {
+    let text = |slot| event.slot(slot).and_then(|raw| event.text(raw));
+    let audit = text(Slot::ApiVersion).is_none_or(|version| version.starts_with("audit.k8s.io/"));
+    match text(Slot::Kind) {
+        Some("EventList") if audit => match event.slot(Slot::Items) {
+            Some(raw) if event.doc().kind(raw) == Kind::Array => Class::List(raw),
+            _ => Class::EmptyList,
+        },
+        Some("Event") | None if audit => {
+            let named = text(Slot::Kind).is_some() && text(Slot::ApiVersion).is_some();
+            let looks = event.slot(Slot::AuditId).is_some() && (event.slot(Slot::Stage).is_some() || event.slot(Slot::Verb).is_some());
+            if named || looks { Class::Event } else { Class::Other }
+        }
+        _ => Class::Other,
+    }
+}
+
+/// Shows the items of a list one by one.
+fn list(
+    doc: Doc<'_>,
+    items: Raw,
+    base: usize,
+    line: u64,
+    context: Context<'_>,
+    arena: &bumpalo::Bump,
+    sink: &mut impl Sink,
+) {
+    let mut behind = items.start;
+    for item in doc.elements(items) {
+        let item = match item {
+            Ok(item) => item,
+            Err(flaw) => {
+                let range = base + behind..base + items.end;
+                sink.problem(ProblemKind::Unreadable, Place { line, range }, format!("in a list: {flaw}"));
+                return;
+            }
+        };
+        behind = item.end;
+        let newlines = memchr::memchr_iter(b'\n', &doc.text[items.start..item.start]).count() as u64;
+        let place = Place { line: line + newlines, range: base + item.start..base + item.end };
+        if doc.kind(item) != Kind::Object {
+            sink.not_audit(place);
+            continue;
+        }
+        match Event::parse(doc, item, arena, context.site, context.cluster) {
+            Ok(event) => match class_of(&event) {
+                Class::Event => sink.event(&event, place),
+                _ => sink.not_audit(place),
+            },
+            Err(flaw) => sink.problem(ProblemKind::Unreadable, place, flaw.to_string()),
+        }
+    }
+}
+
+fn skip(block: &[u8], at: usize, end: usize, what: impl Fn(u8) -> bool) -> usize {
+    at + block[at..end].iter().take_while(|b| what(**b)).count()
+}
+
+fn trim_end(block: &[u8], start: usize, end: usize) -> usize {
+    start + block[start..end].trim_ascii_end().len()
+}
+
+#[cfg(test)]
+#[path = "documents_tests.rs"]
+mod tests;
