@@ -2,5 +2,6 @@
 
 pub mod captures;
 pub mod matches;
+pub mod window;
 
 pub use captures::CaptureTable;
