@@ -7,5 +7,6 @@ pub mod index;
 pub mod text;
 pub mod matches;
 pub mod program;
+pub mod window;
 
 pub use captures::CaptureTable;

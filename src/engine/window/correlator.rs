@@ -1,0 +1,143 @@
+//! The window stage's front: sources and batches in, firings out. Owned by one thread.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::lane::{Lane, Shared};
+use super::plan::Plans;
+use super::{Settings, WindowStats};
+use crate::engine::CaptureTable;
+use crate::engine::matches::{ClusterId, Firing, Match, SourceId};
+use crate::rules::RuleSet;
+
+/// All windows of all correlations.
+#[derive(Debug)]
+pub struct Correlator {
+    lanes: BTreeMap<ClusterId, Lane>,
+    shared: Shared,
+}
+
+/// What the other clusters hold while one of them moves.
+#[derive(Debug, Clone, Copy, Default)]
+struct Elsewhere {
+    /// The slowest of those that still run.
+    hold: Option<i64>,
+    /// How far those that have ended came.
+    end: Option<i64>,
+}
+
+impl Elsewhere {
+    fn with(self, lane: &Lane) -> Self {
+        Elsewhere {
+            hold: self.hold.into_iter().chain(lane.marks.hold()).min(),
+            end: self.end.max(lane.marks.published()),
+        }
+    }
+
+    /// The limit with a cluster that runs and has come to `published`.
+    fn limit_with(self, published: Option<i64>) -> Option<i64> {
+        self.hold.into_iter().chain(published).min().or(self.end)
+    }
+
+    /// The time below which no cluster will bring anything: the slowest of those that run; when none does, the last.
+    fn limit(self) -> Option<i64> {
+        self.hold.or(self.end)
+    }
+}
+
+impl Correlator {
+    /// A window stage without any input yet. `captures` must be the table made from `set`.
+    pub fn new(set: Arc<RuleSet>, captures: Arc<CaptureTable>, settings: Settings) -> Self {
+        let plans = Plans::new(&set, &captures);
+        Correlator { lanes: BTreeMap::new(), shared: Shared::new(set, plans, settings) }
+    }
+
+    /// Announces an input that is not read yet. With the time of its first event (microseconds) it holds its cluster's
+    /// watermark at that time less the lateness; without, it holds nothing until its first batch. A replay announces all
+    /// of its inputs before it reads any.
+    pub fn add_source(&mut self, source: SourceId, cluster: ClusterId, first_time: Option<i64>) {
+        self.lane(cluster).marks.add(source, first_time);
+    }
+
+    /// Takes one batch in; batches of a source come in their order. `newest` is the batch's newest event time
+    /// (microseconds), of events without matches as well; all of the matches belong to `cluster`. What is due is appended
+    /// to `out`. An input that had ended is open again.
+    pub fn absorb(
+        &mut self,
+        source: SourceId,
+        cluster: ClusterId,
+        newest: Option<i64>,
+        matches: Vec<Match>,
+        out: &mut Vec<Firing>,
+    ) {
+        self.lane(cluster).marks.reopen(source);
+        let elsewhere = self.elsewhere(Some(cluster));
+        let Correlator { lanes, shared } = self;
+        let Some(lane) = lanes.get_mut(&cluster) else { return };
+        let others = lane.marks.others(source);
+        let front = lane.marks.front(source);
+        for mut matched in matches {
+            matched.cluster = cluster;
+            let before = front.max(matched.newest_before);
+            // The watermark moves with the events before this match, as if each were a batch of its own.
+            lane.marks.publish(lane.marks.at(source, before, others));
+            lane.release(shared, out);
+            shared.advance(elsewhere.limit_with(lane.marks.published()), out);
+            lane.take(matched, before, shared, out);
+        }
+        lane.marks.read(source, newest);
+        lane.marks.publish(lane.marks.current());
+        lane.release(shared, out);
+        shared.advance(elsewhere.limit_with(lane.marks.published()), out);
+    }
+
+    /// The input has ended, or is idle: it no longer holds the watermark. When all inputs of a cluster have ended,
+    /// everything of the cluster is due.
+    pub fn finish_source(&mut self, source: SourceId, out: &mut Vec<Firing>) {
+        let Correlator { lanes, shared } = self;
+        // All lanes first: none may go on before each has brought what it held.
+        for lane in lanes.values_mut() {
+            if !lane.marks.end(source) {
+                continue;
+            }
+            if lane.marks.all_ended() {
+                lane.drain(shared, out);
+            } else {
+                lane.marks.publish(lane.marks.current());
+                lane.release(shared, out);
+            }
+        }
+        let limit = self.elsewhere(None).limit();
+        self.shared.advance(limit, out);
+    }
+
+    /// All inputs have ended: everything that waits is due.
+    pub fn finish(&mut self, out: &mut Vec<Firing>) {
+        for lane in self.lanes.values_mut() {
+            lane.marks.end_all();
+            lane.drain(&mut self.shared, out);
+        }
+        self.shared.finish(out);
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> &WindowStats {
+        &self.shared.stats
+    }
+
+    /// A cluster's watermark, microseconds: no match earlier than that enters windows any more. `None` while nothing is
+    /// known of the cluster.
+    pub fn watermark(&self, cluster: ClusterId) -> Option<i64> {
+        self.lanes.get(&cluster).and_then(|lane| lane.marks.published())
+    }
+
+    fn lane(&mut self, cluster: ClusterId) -> &mut Lane {
+        let shared = &self.shared;
+        self.lanes.entry(cluster).or_insert_with(|| Lane::new(shared))
+    }
+
+    fn elsewhere(&self, except: Option<ClusterId>) -> Elsewhere {
+        let others = self.lanes.iter().filter(|(id, _)| Some(**id) != except);
+        others.fold(Elsewhere::default(), |sum, (_, lane)| sum.with(lane))
+    }
+}

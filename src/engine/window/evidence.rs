@@ -1,0 +1,68 @@
+//! Excerpts of the matches that windows count, for the `events` of alerts: a ring bounded in bytes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::WindowStats;
+use crate::engine::matches::Excerpt;
+
+/// The newest excerpts, by running number. Numbers grow in event order.
+#[derive(Debug)]
+pub(super) struct Evidence {
+    ring: VecDeque<Arc<Excerpt>>,
+    /// Number of the ring's first excerpt.
+    first: u64,
+    bytes: usize,
+    max: usize,
+}
+
+impl Evidence {
+    pub(super) fn new(max: usize) -> Self {
+        Evidence { ring: VecDeque::new(), first: 0, bytes: 0, max }
+    }
+
+    /// Keeps an excerpt, evicting the oldest if there is no room (itself, if it has none at all). Returns its number.
+    pub(super) fn push(&mut self, excerpt: &Arc<Excerpt>, stats: &mut WindowStats) -> u64 {
+        let number = self.first + self.ring.len() as u64;
+        self.bytes += cost(excerpt);
+        self.ring.push_back(Arc::clone(excerpt));
+        while self.bytes > self.max {
+            let Some(evicted) = self.ring.pop_front() else { break };
+            self.bytes -= cost(&evicted);
+            self.first += 1;
+            stats.evidence_evicted += 1;
+        }
+        number
+    }
+
+    /// The excerpt with this number, unless it was evicted.
+    pub(super) fn get(&self, number: u64) -> Option<&Arc<Excerpt>> {
+        let index = number.checked_sub(self.first)?;
+        self.ring.get(usize::try_from(index).ok()?)
+    }
+}
+
+fn cost(excerpt: &Excerpt) -> usize {
+    // The reference counts of the Arc, and the ring's pointer.
+    excerpt.size() + 24
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evicts_the_oldest_beyond_its_bytes() {
+        let mut stats = WindowStats::default();
+        let excerpt = Arc::new(Excerpt::default());
+        let mut e = Evidence::new(2 * cost(&excerpt));
+        assert_eq!((0..5).map(|_| e.push(&excerpt, &mut stats)).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        assert_eq!((0..6).map(|n| e.get(n).is_some()).collect::<Vec<_>>(), [false, false, false, true, true, false]);
+        assert_eq!(stats.evidence_evicted, 3);
+        assert_eq!(e.bytes, 2 * cost(&excerpt));
+        let mut none = Evidence::new(0);
+        assert_eq!(none.push(&excerpt, &mut stats), 0);
+        assert_eq!(none.push(&excerpt, &mut stats), 1);
+        assert!(none.get(1).is_none());
+    }
+}

@@ -1,0 +1,268 @@
+//! A lane: everything that belongs to one cluster. And the lane behind them all, for correlations across clusters.
+
+use std::sync::Arc;
+
+use super::output::Output;
+use super::plan::Plans;
+use super::reorder::{Item, Reorder};
+use super::seen::{Key, Seen, Sight};
+use super::watermark::Watermark;
+use super::windows::{Fired, Windows};
+use super::{Late, Settings, WindowStats};
+use crate::engine::matches::{Firing, Match, Origin};
+use crate::rules::RuleSet;
+
+/// What all lanes share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) set: Arc<RuleSet>,
+    pub(super) plans: Plans,
+    pub(super) settings: Settings,
+    pub(super) stats: WindowStats,
+    pub(super) across: Across,
+    pub(super) output: Output,
+    /// Room to work in, kept for its memory.
+    run: Vec<Item>,
+    fired: Vec<Fired>,
+    firings: Vec<Firing>,
+}
+
+impl Shared {
+    pub(super) fn new(set: Arc<RuleSet>, plans: Plans, settings: Settings) -> Self {
+        let correlations = plans.correlations.len();
+        let zeros = || vec![0; correlations];
+        Shared {
+            stats: WindowStats {
+                missing_group: zeros(),
+                keys_saturated: zeros(),
+                live_keys: zeros(),
+                ..WindowStats::default()
+            },
+            across: Across::new(&plans, &settings),
+            output: Output::new(settings.ordered_output, settings.reorder_matches_max),
+            set,
+            plans,
+            settings,
+            run: Vec::new(),
+            fired: Vec::new(),
+            firings: Vec::new(),
+        }
+    }
+
+    /// No cluster will bring anything earlier than `limit`: lets go what waited for it.
+    pub(super) fn advance(&mut self, limit: Option<i64>, out: &mut Vec<Firing>) {
+        self.across.published = self.across.published.max(limit);
+        self.release_across(out);
+        // Only now: what a cluster has just brought in bulk may have left again.
+        while self.across.reorder.len() > self.settings.reorder_matches_max
+            && let Some(oldest) = self.across.reorder.oldest()
+        {
+            let before = self.across.reorder.len();
+            self.across.published = self.across.published.max(Some(oldest.saturating_add(1)));
+            self.release_across(out);
+            self.stats.reorder_forced += (before - self.across.reorder.len()) as u64;
+        }
+        self.output.flush(limit, &mut self.stats, out);
+    }
+
+    /// Everything that waits is due.
+    pub(super) fn finish(&mut self, out: &mut Vec<Firing>) {
+        let end = self.across.reorder.newest().map(|t| t.saturating_add(1));
+        self.across.published = self.across.published.max(end);
+        self.release_across(out);
+        self.output.finish(out);
+    }
+
+    fn release_across(&mut self, out: &mut Vec<Firing>) {
+        let Some(limit) = self.across.published else { return };
+        while self.across.reorder.pop_run(limit, &mut self.run) {
+            self.stats.buffered -= self.run.len() as u64;
+            let Shared { plans, settings, run, stats, fired, .. } = self;
+            self.across.windows.run(plans, settings, run, stats, fired);
+            self.tell_fired();
+            self.output.take(&mut self.firings, out);
+        }
+    }
+
+    /// Hands what fired on to `firings`.
+    fn tell_fired(&mut self) {
+        for fired in self.fired.drain(..) {
+            let Origin::Correlation(index) = fired.firing.origin else { continue };
+            if self.plans.correlations[index as usize].alerts {
+                self.firings.push(fired.firing);
+            }
+        }
+    }
+
+    fn alerts(&self, rule: u32) -> bool {
+        self.set.rules.get(rule as usize).is_some_and(|r| r.alerts)
+    }
+}
+
+/// The lane behind all clusters.
+#[derive(Debug)]
+pub(super) struct Across {
+    reorder: Reorder,
+    windows: Windows,
+    pub(super) published: Option<i64>,
+}
+
+impl Across {
+    fn new(plans: &Plans, settings: &Settings) -> Self {
+        Across { reorder: Reorder::default(), windows: Windows::new(plans, settings, true), published: None }
+    }
+
+    fn push(&mut self, mut item: Item, settings: &Settings, stats: &mut WindowStats) {
+        if let Some(published) = self.published.filter(|p| item.time < *p) {
+            stats.late_across += 1;
+            match settings.late {
+                Late::Drop => return,
+                Late::Count => item.time = published,
+            }
+        }
+        stats.buffered += 1;
+        self.reorder.push(item);
+    }
+}
+
+/// One cluster.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) marks: Watermark,
+    reorder: Reorder,
+    seen: Seen,
+    windows: Windows,
+}
+
+impl Lane {
+    pub(super) fn new(shared: &Shared) -> Self {
+        Lane {
+            marks: Watermark::new(shared.settings.lateness_us),
+            reorder: Reorder::default(),
+            seen: Seen::new(&shared.settings),
+            windows: Windows::new(&shared.plans, &shared.settings, false),
+        }
+    }
+
+    /// Takes a match in, at the watermark of this moment. `before` is the newest time of its source before it.
+    pub(super) fn take(&mut self, mut matched: Match, before: Option<i64>, shared: &mut Shared, out: &mut Vec<Firing>) {
+        shared.stats.matches += 1;
+        let time = match matched.time {
+            Some(time) => time,
+            None => {
+                shared.stats.untimed += 1;
+                before.unwrap_or(0)
+            }
+        };
+        if matched.excerpt.time != time {
+            Arc::make_mut(&mut matched.excerpt).time = time;
+        }
+        let mut item = Item { time, matched, hop: None };
+        if let Some(watermark) = self.marks.published().filter(|w| time < *w) {
+            if !self.tell_late(&item, watermark, shared, out) || shared.settings.late == Late::Drop {
+                return;
+            }
+            item.time = watermark;
+        }
+        shared.stats.buffered += 1;
+        self.reorder.push(item);
+        if self.reorder.len() > shared.settings.reorder_matches_max
+            && let Some(oldest) = self.reorder.oldest()
+        {
+            let before = self.reorder.len();
+            self.marks.publish(Some(oldest.saturating_add(1)));
+            self.release(shared, out);
+            shared.stats.reorder_forced += (before - self.reorder.len()) as u64;
+        }
+    }
+
+    /// A late match: its rule's alert stands. False if the request is known.
+    fn tell_late(&mut self, item: &Item, watermark: i64, shared: &mut Shared, out: &mut Vec<Firing>) -> bool {
+        let matched = &item.matched;
+        let key = Key::new(matched.rule, &matched.identity, matched.long_running);
+        if !self.seen.tell(key, watermark, &mut shared.stats) {
+            shared.stats.duplicate_matches += 1;
+            return false;
+        }
+        shared.stats.late += 1;
+        if shared.alerts(matched.rule) {
+            shared.firings.push(rule_firing(item, true));
+            shared.output.take(&mut shared.firings, out);
+        }
+        true
+    }
+
+    /// Lets go everything that the watermark has passed.
+    pub(super) fn release(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
+        let Some(limit) = self.marks.published() else { return };
+        while self.reorder.pop_run(limit, &mut shared.run) {
+            shared.stats.buffered -= shared.run.len() as u64;
+            self.judge(shared, out);
+        }
+    }
+
+    /// Every source has ended: everything is due, and the watermark goes just past the newest event.
+    pub(super) fn drain(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
+        let end = self.marks.newest().max(self.reorder.newest());
+        self.marks.publish(end.map(|t| t.saturating_add(1)));
+        self.release(shared, out);
+    }
+
+    /// One event has come out of the reorder buffer, as the matches of its rules (in `shared.run`).
+    fn judge(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
+        let Shared { run, stats, firings, set, .. } = shared;
+        run.retain(|item| {
+            let m = &item.matched;
+            let sight = self.seen.release(Key::new(m.rule, &m.identity, m.long_running), item.time, stats);
+            match sight {
+                Sight::New if set.rules.get(m.rule as usize).is_some_and(|r| r.alerts) => {
+                    firings.push(rule_firing(item, false));
+                }
+                Sight::New | Sight::Told => {}
+                Sight::Known => stats.duplicate_matches += 1,
+            }
+            sight != Sight::Known
+        });
+        if run.is_empty() {
+            return;
+        }
+        self.windows.run(&shared.plans, &shared.settings, &shared.run, &mut shared.stats, &mut shared.fired);
+        forward(shared);
+        shared.tell_fired();
+        shared.output.take(&mut shared.firings, out);
+    }
+}
+
+/// Hands on to the lane behind what it reads of this run: rules' matches and correlations that fired.
+fn forward(shared: &mut Shared) {
+    let Shared { run, fired, plans, across, settings, stats, .. } = shared;
+    for firing in fired.iter() {
+        if !plans.of_correlation[firing.hop.correlation as usize].across.is_empty() {
+            let from = &run[firing.item];
+            let item = Item { time: from.time, matched: from.matched.clone(), hop: Some(Arc::clone(&firing.hop)) };
+            across.push(item, settings, stats);
+        }
+    }
+    for item in run.drain(..) {
+        if plans.of_rule.get(item.matched.rule as usize).is_some_and(|r| !r.across.is_empty()) {
+            across.push(item, settings, stats);
+        }
+    }
+}
+
+fn rule_firing(item: &Item, late: bool) -> Firing {
+    let m = &item.matched;
+    Firing {
+        origin: Origin::Rule(m.rule),
+        time: item.time,
+        identity: m.identity,
+        cluster: m.cluster,
+        excerpt: Arc::clone(&m.excerpt),
+        group: Vec::new(),
+        count: 1,
+        window: None,
+        events: vec![Arc::clone(&m.excerpt)],
+        evidence_truncated: false,
+        late,
+    }
+}

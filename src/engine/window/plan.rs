@@ -1,0 +1,183 @@
+//! Correlations made ready to run: fields resolved to captures, and who reads whom.
+
+use std::sync::Arc;
+
+use crate::engine::CaptureTable;
+use crate::engine::captures::fields_of;
+use crate::engine::matches::{CaptureId, Captures, Value};
+use crate::rules::expr::Cmp;
+use crate::rules::{CorrelationKind, Input, RuleSet};
+
+/// A correlation that a match has passed by making it fire: what chained correlations see of it.
+#[derive(Debug)]
+pub(super) struct Hop {
+    /// Index of the correlation.
+    pub(super) correlation: u32,
+    /// Values of its group, in the order of its `group-by`.
+    pub(super) group: Vec<Value>,
+    /// How the deciding match came to it, if not from a rule.
+    pub(super) below: Option<Arc<Hop>>,
+}
+
+/// A field that a correlation reads from one of its inputs.
+#[derive(Debug)]
+pub(super) struct Field {
+    name: String,
+    id: Option<CaptureId>,
+}
+
+/// What a correlation counts.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// Matches.
+    Events,
+    /// Distinct values.
+    Values,
+    /// Inputs, in any order.
+    All,
+    /// Inputs, in this order.
+    Ordered,
+}
+
+/// One correlation.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) kind: Kind,
+    /// What the number of matches or values must satisfy.
+    conditions: Vec<(Cmp, i64)>,
+    /// Up to where the number matters: the greatest threshold and one more.
+    pub(super) cap: usize,
+    /// How many of the counted are listed: those it takes to satisfy the condition.
+    pub(super) need: usize,
+    pub(super) timespan: i64,
+    pub(super) realert: i64,
+    pub(super) suppress: i64,
+    pub(super) across: bool,
+    pub(super) alerts: bool,
+    pub(super) group_by: Vec<String>,
+    /// Per input: the fields of the group.
+    pub(super) group_fields: Vec<Vec<Field>>,
+    /// Per input: the counted fields.
+    pub(super) counted_fields: Vec<Vec<Field>>,
+}
+
+impl Plan {
+    /// Whether a number of matches or values satisfies the condition.
+    pub(super) fn holds(&self, count: usize) -> bool {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.conditions.iter().all(|(cmp, threshold)| cmp.holds(&count, threshold))
+    }
+
+    pub(super) fn inputs(&self) -> usize {
+        self.group_fields.len()
+    }
+}
+
+/// A correlation that reads an input, and where that input stands in its list (more than once, perhaps).
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) correlation: u32,
+    pub(super) positions: Vec<u16>,
+}
+
+/// Who reads an input: in the lane of the input's cluster, and in the lane behind all clusters.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    pub(super) local: Vec<Reader>,
+    pub(super) across: Vec<Reader>,
+}
+
+/// All correlations of a rule set.
+#[derive(Debug)]
+pub(super) struct Plans {
+    pub(super) correlations: Vec<Plan>,
+    pub(super) of_rule: Vec<Readers>,
+    pub(super) of_correlation: Vec<Readers>,
+}
+
+impl Plans {
+    pub(super) fn new(set: &RuleSet, captures: &CaptureTable) -> Self {
+        let mut plans = Plans {
+            correlations: set.correlations.iter().map(|c| plan(c, captures)).collect(),
+            of_rule: set.rules.iter().map(|_| Readers::default()).collect(),
+            of_correlation: set.correlations.iter().map(|_| Readers::default()).collect(),
+        };
+        // What reads an across-cluster correlation lives where that one lives.
+        let mut behind: Vec<bool> = Vec::with_capacity(set.correlations.len());
+        for (index, correlation) in set.correlations.iter().enumerate() {
+            let fed = correlation.inputs.iter().any(|i| matches!(i, Input::Correlation(c) if behind[*c]));
+            behind.push(correlation.across_clusters || fed);
+            let mut inputs: Vec<Input> = correlation.inputs.clone();
+            inputs.sort_unstable();
+            inputs.dedup();
+            for input in inputs {
+                let positions =
+                    (0u16..).zip(&correlation.inputs).filter(|(_, i)| **i == input).map(|(p, _)| p).collect();
+                let reader = Reader { correlation: index as u32, positions };
+                let readers = match input {
+                    Input::Rule(rule) => &mut plans.of_rule[rule],
+                    Input::Correlation(inner) => &mut plans.of_correlation[inner],
+                };
+                if behind[index] { readers.across.push(reader) } else { readers.local.push(reader) }
+            }
+        }
+        plans
+    }
+
+    /// The values of a field, as a correlation sees them: of the groups of the correlations that the match has passed, the
+    /// last one first, then of the event.
+    pub(super) fn values<'a>(&self, field: &Field, captures: &'a Captures, hop: Option<&'a Hop>) -> &'a [Value] {
+        let mut above = hop;
+        while let Some(hop) = above {
+            let names = &self.correlations[hop.correlation as usize].group_by;
+            if let Some(value) = names.iter().position(|n| *n == field.name).and_then(|i| hop.group.get(i)) {
+                return std::slice::from_ref(value);
+            }
+            above = hop.below.as_deref();
+        }
+        field.id.map_or(&[], |id| captures.get(id))
+    }
+}
+
+fn plan(correlation: &crate::rules::Correlation, captures: &CaptureTable) -> Plan {
+    let (kind, conditions) = match &correlation.kind {
+        CorrelationKind::EventCount(conditions) => (Kind::Events, conditions.clone()),
+        CorrelationKind::ValueCount(conditions, _) => (Kind::Values, conditions.clone()),
+        CorrelationKind::Temporal => (Kind::All, Vec::new()),
+        CorrelationKind::TemporalOrdered => (Kind::Ordered, Vec::new()),
+    };
+    let fields = |position: usize| -> (Vec<Field>, Vec<Field>) {
+        let mut all: Vec<Field> =
+            fields_of(correlation, position).into_iter().map(|name| Field { id: captures.id(&name), name }).collect();
+        let counted = all.split_off(correlation.group_by.len());
+        (all, counted)
+    };
+    let (group_fields, counted_fields) = (0..correlation.inputs.len()).map(fields).unzip();
+    let greatest = conditions.iter().map(|(_, k)| *k).max().unwrap_or(0).max(0);
+    let cap = usize::try_from(greatest).unwrap_or(usize::MAX).saturating_add(1);
+    Plan {
+        need: need(&conditions).unwrap_or(cap),
+        kind,
+        conditions,
+        cap,
+        timespan: correlation.timespan_us,
+        realert: correlation.realert_us,
+        suppress: correlation.suppress_us,
+        across: correlation.across_clusters,
+        alerts: correlation.alerts,
+        group_by: correlation.group_by.clone(),
+        group_fields,
+        counted_fields,
+    }
+}
+
+/// The smallest number that reaches every lower bound of the condition; `None` if it has none.
+fn need(conditions: &[(Cmp, i64)]) -> Option<usize> {
+    let bound = |(cmp, k): &(Cmp, i64)| match cmp {
+        Cmp::Ge | Cmp::Eq => Some(*k),
+        Cmp::Gt => Some(k.saturating_add(1)),
+        Cmp::Ne | Cmp::Lt | Cmp::Le => None,
+    };
+    let least = conditions.iter().filter_map(bound).max()?;
+    Some(usize::try_from(least.max(1)).unwrap_or(usize::MAX))
+}

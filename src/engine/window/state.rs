@@ -1,0 +1,183 @@
+//! The state of one group of one correlation: exact, and no more than it takes.
+
+use std::collections::VecDeque;
+
+use super::chain::Chain;
+use super::fan::Hit;
+use super::plan::{Kind, Plan};
+
+/// No such time. Far enough back that every span since then is over.
+const NEVER: i64 = i64::MIN;
+
+/// When something was last seen: its time and its evidence number.
+type Slot = (i64, u64);
+
+/// A group's state. A condition is judged at each of its matches.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// When the condition last held.
+    last_held: i64,
+    /// When it was last told.
+    last_fired: i64,
+    /// Time of the oldest match counted when the condition began to hold.
+    episode_from: i64,
+    /// Matches since then.
+    episode_matches: u64,
+    shape: Shape,
+}
+
+/// What the types of correlations keep.
+#[derive(Debug)]
+enum Shape {
+    /// The last matches inside the timespan, at most `cap`.
+    Events(VecDeque<Slot>),
+    /// The distinct values seen last inside the timespan, at most `cap`, oldest first.
+    Values(Vec<(u128, Slot)>),
+    /// Per input, its last match.
+    All(Box<[Slot]>),
+    Ordered(Box<Chain>),
+}
+
+/// A group fires.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// Matches, values or inputs that made it fire.
+    pub(super) count: u64,
+    /// Time of the oldest of them.
+    pub(super) from: i64,
+    /// Evidence of what made it fire, without order, perhaps with repeats.
+    pub(super) evidence: Vec<u64>,
+}
+
+impl Group {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let shape = match plan.kind {
+            Kind::Events => Shape::Events(VecDeque::new()),
+            Kind::Values => Shape::Values(Vec::new()),
+            Kind::All => Shape::All(vec![(NEVER, 0); plan.inputs()].into()),
+            Kind::Ordered => Shape::Ordered(Box::new(Chain::new(plan.inputs()))),
+        };
+        Group { last_held: NEVER, last_fired: NEVER, episode_from: NEVER, episode_matches: 0, shape }
+    }
+
+    /// Takes a match in and judges the condition. Times never go back.
+    pub(super) fn feed(&mut self, plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) -> Option<Verdict> {
+        self.shape.add(plan, time, number, hit);
+        self.episode_matches += 1;
+        let verdict = self.judge(plan, time);
+        self.shape.trim(plan);
+        verdict
+    }
+
+    fn judge(&mut self, plan: &Plan, time: i64) -> Option<Verdict> {
+        let (count, from) = self.shape.standing(plan, time)?;
+        let begins = time.saturating_sub(self.last_held) > plan.timespan;
+        self.last_held = time;
+        if begins {
+            self.episode_from = from;
+            self.episode_matches = count;
+        }
+        let since_told = time.saturating_sub(self.last_fired);
+        if (!begins && since_told < plan.realert) || since_told < plan.suppress {
+            return None;
+        }
+        self.last_fired = time;
+        let evidence = self.shape.evidence(plan);
+        Some(match self.shape {
+            // What came in the meantime is no longer kept, but was counted.
+            Shape::Events(_) => Verdict { count: self.episode_matches, from: self.episode_from, evidence },
+            // Older values may have been forgotten: at least so many.
+            Shape::Values(ref values) if !begins && values.len() > plan.cap => {
+                Verdict { count: plan.cap as u64, from: values[values.len() - plan.cap].1.0, evidence }
+            }
+            _ => Verdict { count, from, evidence },
+        })
+    }
+
+    /// Whether this state is, from `now` on, as good as none.
+    pub(super) fn is_over(&self, plan: &Plan, now: i64) -> bool {
+        let last = match &self.shape {
+            Shape::Events(slots) => slots.back().map_or(NEVER, |s| s.0),
+            Shape::Values(values) => values.last().map_or(NEVER, |v| v.1.0),
+            Shape::All(slots) => slots.iter().map(|s| s.0).max().unwrap_or(NEVER),
+            Shape::Ordered(chain) => chain.newest(),
+        };
+        // Whatever holds next begins anew then, so `realert` does not matter.
+        now.saturating_sub(last) > plan.timespan && now.saturating_sub(self.last_fired) >= plan.suppress
+    }
+}
+
+impl Shape {
+    fn add(&mut self, plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) {
+        let over = |slot: &Slot| time.saturating_sub(slot.0) > plan.timespan;
+        match self {
+            Shape::Events(slots) => {
+                while slots.front().is_some_and(over) {
+                    slots.pop_front();
+                }
+                slots.push_back((time, number));
+            }
+            Shape::Values(values) => {
+                let expired = values.iter().take_while(|(_, slot)| over(slot)).count();
+                values.drain(..expired);
+                for tuple in &hit.tuples {
+                    if let Some(have) = values.iter().rposition(|(value, _)| value == tuple) {
+                        values.remove(have);
+                    }
+                    values.push((*tuple, (time, number)));
+                }
+            }
+            Shape::All(slots) => {
+                for position in &hit.positions {
+                    slots[usize::from(*position)] = (time, number);
+                }
+            }
+            Shape::Ordered(chain) => chain.add(time, number, &hit.positions),
+        }
+    }
+
+    /// Forgets what no condition can ask for any more.
+    ///
+    /// Values may have grown beyond the cap by one match's fan-out; they were judged with all of them, so that the count
+    /// of a first firing is exact.
+    fn trim(&mut self, plan: &Plan) {
+        match self {
+            Shape::Events(slots) => {
+                while slots.len() > plan.cap {
+                    slots.pop_front();
+                }
+            }
+            Shape::Values(values) => {
+                let excess = values.len().saturating_sub(plan.cap);
+                values.drain(..excess);
+            }
+            Shape::All(_) | Shape::Ordered(_) => {}
+        }
+    }
+
+    /// If the condition holds at `time`: how many are counted, and the time of the oldest.
+    fn standing(&self, plan: &Plan, time: i64) -> Option<(u64, i64)> {
+        let inside = |from: i64| from != NEVER && time.saturating_sub(from) <= plan.timespan;
+        match self {
+            Shape::Events(slots) => plan.holds(slots.len()).then_some((slots.len() as u64, slots.front()?.0)),
+            Shape::Values(values) => plan.holds(values.len()).then_some((values.len() as u64, values.first()?.1.0)),
+            Shape::All(slots) => {
+                let oldest = slots.iter().map(|s| s.0).min()?;
+                inside(oldest).then_some((slots.len() as u64, oldest))
+            }
+            Shape::Ordered(chain) => {
+                let start = chain.start()?;
+                inside(start).then_some((plan.inputs() as u64, start))
+            }
+        }
+    }
+
+    fn evidence(&self, plan: &Plan) -> Vec<u64> {
+        match self {
+            Shape::Events(slots) => slots.iter().rev().take(plan.need).map(|s| s.1).collect(),
+            Shape::Values(values) => values.iter().rev().take(plan.need).map(|v| v.1.1).collect(),
+            Shape::All(slots) => slots.iter().map(|s| s.1).collect(),
+            Shape::Ordered(chain) => chain.evidence(),
+        }
+    }
+}

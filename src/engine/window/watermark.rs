@@ -1,0 +1,144 @@
+//! The watermark of one cluster: the event time below which no more matches are expected.
+
+use std::collections::BTreeMap;
+
+use crate::engine::matches::SourceId;
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// Newest event time read.
+    front: Option<i64>,
+    /// Time of the first event, known before anything was read.
+    first: Option<i64>,
+    /// Whether its end was reached; it then holds nothing until it is read again.
+    ended: bool,
+}
+
+impl Progress {
+    fn known(&self) -> Option<i64> {
+        self.front.max(self.first)
+    }
+}
+
+/// Fronts of a cluster's sources and the watermark published so far.
+#[derive(Debug)]
+pub(super) struct Watermark {
+    sources: BTreeMap<SourceId, Progress>,
+    lateness: i64,
+    published: Option<i64>,
+}
+
+impl Watermark {
+    pub(super) fn new(lateness: i64) -> Self {
+        Watermark { sources: BTreeMap::new(), lateness, published: None }
+    }
+
+    pub(super) fn add(&mut self, source: SourceId, first: Option<i64>) {
+        self.sources.insert(source, Progress { front: None, first, ended: false });
+    }
+
+    /// A batch of this source is there: it counts again, even if it had ended.
+    pub(super) fn reopen(&mut self, source: SourceId) {
+        self.sources.entry(source).or_default().ended = false;
+    }
+
+    /// Newest event time read from the source.
+    pub(super) fn front(&self, source: SourceId) -> Option<i64> {
+        self.sources.get(&source).and_then(|s| s.front)
+    }
+
+    /// What the sources but this one hold: their slowest front. It does not change while a batch is absorbed.
+    pub(super) fn others(&self, source: SourceId) -> Option<i64> {
+        self.sources.iter().filter(|(id, s)| **id != source && !s.ended).filter_map(|(_, s)| s.known()).min()
+    }
+
+    /// The watermark as it stands when `source` has come to `front` and the others to `others`.
+    pub(super) fn at(&self, source: SourceId, front: Option<i64>, others: Option<i64>) -> Option<i64> {
+        let own = front.max(self.sources.get(&source).and_then(Progress::known));
+        let slowest = own.into_iter().chain(others).min();
+        self.published.max(slowest.map(|t| t.saturating_sub(self.lateness)))
+    }
+
+    /// Raises the watermark; it never goes back.
+    pub(super) fn publish(&mut self, to: Option<i64>) {
+        self.published = self.published.max(to);
+    }
+
+    pub(super) fn published(&self) -> Option<i64> {
+        self.published
+    }
+
+    pub(super) fn read(&mut self, source: SourceId, newest: Option<i64>) {
+        let progress = self.sources.entry(source).or_default();
+        progress.front = progress.front.max(newest);
+    }
+
+    /// The source has ended. Returns whether the cluster knows it.
+    pub(super) fn end(&mut self, source: SourceId) -> bool {
+        self.sources.get_mut(&source).map(|s| s.ended = true).is_some()
+    }
+
+    pub(super) fn end_all(&mut self) {
+        self.sources.values_mut().for_each(|s| s.ended = true);
+    }
+
+    /// Whether every source has ended: then everything is due.
+    pub(super) fn all_ended(&self) -> bool {
+        self.sources.values().all(|s| s.ended)
+    }
+
+    /// Newest event time read from any source.
+    pub(super) fn newest(&self) -> Option<i64> {
+        self.sources.values().filter_map(|s| s.front).max()
+    }
+
+    /// Where the watermark stands by the sources' fronts, published or not. `None` if nothing is known.
+    pub(super) fn current(&self) -> Option<i64> {
+        let slowest = self.sources.values().filter(|s| !s.ended).filter_map(Progress::known).min();
+        self.published.max(slowest.map(|t| t.saturating_sub(self.lateness)))
+    }
+
+    /// What the cluster holds of what all clusters share; `None` if it has ended or nothing is known of it.
+    pub(super) fn hold(&self) -> Option<i64> {
+        if self.all_ended() { None } else { self.current() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_the_slowest_front_minus_the_lateness() {
+        let mut w = Watermark::new(10);
+        w.add(1, Some(100));
+        w.add(2, None);
+        assert_eq!(w.current(), Some(90), "an unread source with a known first time holds, one without does not");
+        w.read(1, Some(200));
+        assert_eq!(w.current(), Some(190));
+        w.read(2, Some(150));
+        assert_eq!(w.current(), Some(140));
+        w.publish(w.current());
+        w.read(2, Some(120));
+        assert_eq!(w.current(), Some(140), "a front never goes back");
+        w.end(2);
+        assert_eq!(w.current(), Some(190));
+        w.publish(w.current());
+        w.reopen(2);
+        assert_eq!(w.current(), Some(190), "neither does what was published");
+        w.end_all();
+        assert_eq!(w.hold(), None);
+        assert_eq!(w.newest(), Some(200));
+    }
+
+    #[test]
+    fn stands_at_a_match_where_the_events_before_it_put_it() {
+        let mut w = Watermark::new(10);
+        w.add(1, None);
+        assert_eq!(w.at(1, None, None), None);
+        assert_eq!(w.at(1, Some(50), None), Some(40));
+        assert_eq!(w.at(1, Some(50), Some(30)), Some(20));
+        w.publish(Some(25));
+        assert_eq!(w.at(1, Some(50), Some(30)), Some(25));
+    }
+}

@@ -1,0 +1,251 @@
+//! The correlations of one lane: matches in event order in, firings out.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+use super::evidence::Evidence;
+use super::fan::{Hit, Signal, hits};
+use super::plan::{Hop, Plan, Plans, Reader};
+use super::reorder::Item;
+use super::state::{Group, Verdict};
+use super::{Settings, WindowStats};
+use crate::engine::matches::{Excerpt, Firing, Origin, Stage};
+
+/// A correlation fired.
+#[derive(Debug)]
+pub(super) struct Fired {
+    pub(super) firing: Firing,
+    /// What it is for chained correlations.
+    pub(super) hop: Arc<Hop>,
+    /// Index of the deciding match in its run.
+    pub(super) item: usize,
+}
+
+/// The groups of one correlation.
+#[derive(Debug)]
+struct Groups {
+    map: HashMap<u128, Group>,
+    next_sweep: i64,
+    /// While no more groups are admitted: when it is worth looking again for some that are over.
+    next_try: i64,
+}
+
+/// A match is to be fed to a correlation. Ordered by the correlation, so that all that feeds it has happened, then by
+/// what feeds it: rules in event order, then correlations. A correlation thus sees the matches of one event always in
+/// the same order, in whatever lane it lives.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Task {
+    correlation: u32,
+    /// 0 for a rule, else the index of the feeding correlation and one.
+    rank: u32,
+    /// Number of the match: its place in the run, or behind it for what fired.
+    serial: u32,
+    from: Origin,
+    /// Index of the reader in its list.
+    reader: u32,
+    item: usize,
+    /// Index into the firings of this run, if one of them is what feeds it.
+    fired: Option<usize>,
+}
+
+/// All windows of one cluster, or of those across clusters.
+#[derive(Debug)]
+pub(super) struct Windows {
+    across: bool,
+    groups: Vec<Groups>,
+    evidence: Evidence,
+    tasks: BinaryHeap<Reverse<Task>>,
+    /// Per item of the run: its evidence number, once it has one.
+    numbers: Vec<Option<u64>>,
+}
+
+impl Windows {
+    pub(super) fn new(plans: &Plans, settings: &Settings, across: bool) -> Self {
+        let groups = |_: &Plan| Groups { map: HashMap::new(), next_sweep: i64::MIN, next_try: i64::MIN };
+        Windows {
+            across,
+            groups: plans.correlations.iter().map(groups).collect(),
+            evidence: Evidence::new(settings.evidence_bytes_max),
+            tasks: BinaryHeap::new(),
+            numbers: Vec::new(),
+        }
+    }
+
+    /// Feeds all matches of one time and identity, in event order. What fires is appended to `fired` (emptied before).
+    pub(super) fn run(
+        &mut self,
+        plans: &Plans,
+        settings: &Settings,
+        run: &[Item],
+        stats: &mut WindowStats,
+        fired: &mut Vec<Fired>,
+    ) {
+        fired.clear();
+        self.numbers.clear();
+        self.numbers.resize(run.len(), None);
+        for (index, item) in run.iter().enumerate() {
+            self.enqueue(plans, item.origin(), index, None);
+        }
+        while let Some(Reverse(task)) = self.tasks.pop() {
+            self.feed(plans, settings, run, &task, stats, fired);
+        }
+    }
+
+    fn readers<'p>(&self, plans: &'p Plans, origin: Origin) -> &'p [Reader] {
+        let readers = match origin {
+            Origin::Rule(rule) => plans.of_rule.get(rule as usize),
+            Origin::Correlation(inner) => plans.of_correlation.get(inner as usize),
+        };
+        readers.map_or(&[], |r| if self.across { &r.across } else { &r.local })
+    }
+
+    fn enqueue(&mut self, plans: &Plans, from: Origin, item: usize, fired: Option<usize>) {
+        let rank = match from {
+            Origin::Rule(_) => 0,
+            Origin::Correlation(index) => index + 1,
+        };
+        for (reader, entry) in (0u32..).zip(self.readers(plans, from)) {
+            let serial = fired.map_or(item, |f| self.numbers.len() + f) as u32;
+            let task = Task { correlation: entry.correlation, rank, serial, from, reader, item, fired };
+            self.tasks.push(Reverse(task));
+        }
+    }
+
+    fn feed(
+        &mut self,
+        plans: &Plans,
+        settings: &Settings,
+        run: &[Item],
+        task: &Task,
+        stats: &mut WindowStats,
+        fired: &mut Vec<Fired>,
+    ) {
+        let index = task.correlation as usize;
+        let plan = &plans.correlations[index];
+        let item = &run[task.item];
+        let hop = match task.fired {
+            Some(earlier) => Some(Arc::clone(&fired[earlier].hop)),
+            None => item.hop.clone(),
+        };
+        let signal = Signal {
+            captures: &item.matched.captures,
+            hop: hop.as_deref(),
+            // A cluster's own lane needs no cluster in its keys.
+            cluster: (self.across && !plan.across).then_some(item.matched.cluster),
+        };
+        let positions = &self.readers(plans, task.from)[task.reader as usize].positions;
+        let hits = hits(plans, plan, positions, signal, settings.fanout_max, &mut stats.fanout_cut);
+        if hits.is_empty() {
+            stats.missing_group[index] += 1;
+            return;
+        }
+        let number = self.number(run, task.item, stats);
+        for hit in &hits {
+            let Some(group) = self.groups[index].admit(plan, index, settings, hit.key, item.time, stats) else {
+                continue;
+            };
+            let Some(verdict) = group.feed(plan, item.time, number, hit) else { continue };
+            let hop = Hop {
+                correlation: task.correlation,
+                group: hit.values.iter().copied().cloned().collect(),
+                below: hop.clone(),
+            };
+            let firing = self.firing(plan, settings, item, number, hit, &hop, verdict);
+            fired.push(Fired { firing, hop: Arc::new(hop), item: task.item });
+            self.enqueue(plans, Origin::Correlation(task.correlation), task.item, Some(fired.len() - 1));
+        }
+    }
+
+    /// The evidence number of a match; matches of the same event share one.
+    fn number(&mut self, run: &[Item], index: usize, stats: &mut WindowStats) -> u64 {
+        let stage: Stage = run[index].matched.stage;
+        let known = self.numbers.iter().zip(run).find_map(|(n, item)| n.filter(|_| item.matched.stage == stage));
+        let number = known.unwrap_or_else(|| self.evidence.push(&run[index].matched.excerpt, stats));
+        self.numbers[index] = Some(number);
+        number
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn firing(
+        &self,
+        plan: &Plan,
+        settings: &Settings,
+        item: &Item,
+        number: u64,
+        hit: &Hit<'_>,
+        hop: &Hop,
+        verdict: Verdict,
+    ) -> Firing {
+        let mut numbers = verdict.evidence;
+        // The deciding event may be none of those that count (a whole chain goes on holding at any match).
+        numbers.retain(|n| *n != number);
+        numbers.sort_unstable();
+        numbers.dedup();
+        let excess = (numbers.len() + 1).saturating_sub(settings.events_max.max(1));
+        let listed = &numbers[excess..];
+        let mut events: Vec<Arc<Excerpt>> = listed.iter().filter_map(|n| self.evidence.get(*n).cloned()).collect();
+        let evidence_truncated = events.len() < listed.len();
+        events.push(Arc::clone(&item.matched.excerpt));
+        Firing {
+            origin: Origin::Correlation(hop.correlation),
+            time: item.time,
+            identity: item.matched.identity,
+            cluster: item.matched.cluster,
+            excerpt: Arc::clone(&item.matched.excerpt),
+            group: plan.group_by.iter().cloned().zip(hit.values.iter().copied().cloned()).collect(),
+            count: verdict.count,
+            window: Some((verdict.from, item.time)),
+            events,
+            evidence_truncated,
+            late: false,
+        }
+    }
+}
+
+impl Groups {
+    /// The state of a group, a new one if there is room.
+    fn admit(
+        &mut self,
+        plan: &Plan,
+        index: usize,
+        settings: &Settings,
+        key: u128,
+        now: i64,
+        stats: &mut WindowStats,
+    ) -> Option<&mut Group> {
+        if now >= self.next_sweep {
+            self.sweep(plan, index, now, stats);
+        }
+        if self.map.len() >= settings.keys_max && now >= self.next_try && !self.map.contains_key(&key) {
+            self.sweep(plan, index, now, stats);
+            // To look at every group for every new one would be quadratic.
+            self.next_try = now.saturating_add(plan.timespan / 16).saturating_add(1);
+        }
+        let full = self.map.len() >= settings.keys_max;
+        match self.map.entry(key) {
+            Entry::Occupied(entry) => Some(entry.into_mut()),
+            Entry::Vacant(_) if full => {
+                stats.keys_saturated[index] += 1;
+                None
+            }
+            Entry::Vacant(entry) => {
+                stats.live_keys[index] += 1;
+                Some(entry.insert(Group::new(plan)))
+            }
+        }
+    }
+
+    /// Drops the groups whose state is over at `now`, the time of the match at hand: never by the watermark, which may be
+    /// far ahead of it.
+    fn sweep(&mut self, plan: &Plan, index: usize, now: i64, stats: &mut WindowStats) {
+        let before = self.map.len();
+        self.map.retain(|_, group| !group.is_over(plan, now));
+        stats.live_keys[index] -= (before - self.map.len()) as u64;
+        // Twice in a timespan: each group is looked at a few times for every match of it.
+        self.next_sweep = now.saturating_add(plan.timespan / 2).saturating_add(1);
+    }
+}
