@@ -1,7 +1,9 @@
 //! auditwatch.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+pub mod alert;
 pub mod engine;
 pub mod event;
 pub mod rules;
+pub mod sink;
 pub mod source;
 pub mod worker;

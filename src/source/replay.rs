@@ -133,7 +133,8 @@ impl BlockReader {
         let mut oversized = Vec::new();
         loop {
             let more = self.fill(&mut buf, target);
-            if !more && !(buf.len() > record && memchr(b'\n', &buf).is_none()) {
+            let one_long_line = buf.len() > record && memchr(b'\n', &buf).is_none();
+            if !more && !one_long_line {
                 return self.last_block(buf, oversized);
             }
             if let Some(cut) = document_boundary(&buf) {
