@@ -139,7 +139,10 @@ mod tests {
                 assert_eq!(text.lines().count(), 2);
             }
         }
-        insta::assert_snapshot!(table(&alert_of_correlation(), 150, false), @"");
+        insta::assert_snapshot!(table(&alert_of_correlation(), 150, false), @r#"
+TIME (UTC)           LEVEL     REF        WHAT                                       WHO                         TARGET
+2026-11-23 19:30:29  CRITICAL  SEC-002    Secrets harvested ×8                       alice 10.0.0.7              list secrets kube-system/* (200)
+"#);
     }
 
     #[test]
