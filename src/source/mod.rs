@@ -1,6 +1,44 @@
 //! Sources: bytes in, batches out. A source knows nothing of events; it cuts its input where documents end.
 
+pub mod decode;
+pub mod discover;
+pub mod merge;
+pub mod replay;
+
+use std::path::PathBuf;
+
 use crate::engine::matches::{ClusterId, SourceId};
+
+/// Where an input's bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputKind {
+    /// Standard input; it can be read once only.
+    Stdin,
+    /// A file, or anything else that has a path (a FIFO, `/dev/fd/63`).
+    Path(PathBuf),
+}
+
+/// One thing to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// What people call it: the path as given, or `-`.
+    pub name: String,
+    /// Where its bytes come from.
+    pub kind: InputKind,
+}
+
+impl Input {
+    /// Standard input, named `-`.
+    pub fn stdin() -> Self {
+        Input { name: "-".to_owned(), kind: InputKind::Stdin }
+    }
+
+    /// The file at `path`.
+    pub fn path(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Input { name: path.to_string_lossy().into_owned(), kind: InputKind::Path(path) }
+    }
+}
 
 /// A block of one input, cut at a line's end.
 #[derive(Debug, Default)]
@@ -21,6 +59,8 @@ pub struct Batch {
     pub last: bool,
     /// Why the input ended before its end (a truncated gzip stream, a read error), with what to do.
     pub broken: Option<String>,
+    /// Whether `broken` is an error of the machine (the file could not be opened or read), not damage in the data.
+    pub lost: bool,
 }
 
 /// A line that was longer than the record limit and was not kept.
@@ -28,6 +68,6 @@ pub struct Batch {
 pub struct Oversized {
     /// Offset of its first byte in the input.
     pub offset: u64,
-    /// Its length in bytes.
+    /// Its length in bytes, without the newline.
     pub bytes: u64,
 }

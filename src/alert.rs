@@ -1,0 +1,368 @@
+//! The alert: what a user reads when a rule or a correlation fired. Pure: a firing and names in, a value out.
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use sha2::{Digest, Sha256};
+
+use crate::engine::matches::{ClusterId, Excerpt, Firing, Origin, SourceId};
+use crate::event::time::format_micros;
+use crate::rules::{CorrelationKind, Level, Meta, RuleSet};
+
+/// What numbers in a firing stand for.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'a> {
+    /// The rules that ran.
+    pub rules: &'a RuleSet,
+    /// Cluster names by [`ClusterId`].
+    pub clusters: &'a [String],
+    /// Inputs by [`SourceId`].
+    pub sources: &'a [SourceName],
+}
+
+/// What an alert calls an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceName {
+    /// `file`, `stdin`, `webhook`, `kafka`.
+    pub kind: &'static str,
+    /// Path, `-`, or topic.
+    pub name: String,
+}
+
+/// One alert. Its JSON is an outside contract: fields are only ever added.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Alert {
+    /// The same wherever and however often the same thing is found: 32 hex digits.
+    pub id: String,
+    /// Event time of the deciding event, RFC 3339 with microseconds.
+    pub time: String,
+    /// A rule's alert or a correlation's.
+    pub kind: Kind,
+    /// What fired.
+    pub rule: RuleInfo,
+    /// One readable line.
+    pub message: String,
+    /// The cluster; empty if it is not known.
+    pub cluster: String,
+    /// Who did it.
+    pub actor: Actor,
+    /// To what.
+    pub target: Target,
+    /// With what result.
+    pub outcome: Outcome,
+    /// For a correlation: the values of its `group-by`.
+    pub group: Option<Group>,
+    /// Matches (or distinct values) counted; 1 for a rule.
+    pub count: u64,
+    /// For a correlation: from the oldest to the newest match counted.
+    pub window: Option<Window>,
+    /// The requests that made it fire, the deciding one last, at most 100.
+    pub events: Vec<EventInfo>,
+    /// Where the deciding event stands.
+    pub source: SourceInfo,
+    /// Whether older evidence is missing from `events` (left out if not).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub evidence_truncated: bool,
+    /// Whether the event came after the watermark had passed it (left out if not).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+    /// Event time in microseconds, for sinks.
+    #[serde(skip)]
+    pub time_us: i64,
+}
+
+/// Who fired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// One event was enough.
+    Rule,
+    /// Several matches together.
+    Correlation,
+}
+
+/// The rule or correlation that fired.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RuleInfo {
+    /// UUID.
+    pub id: String,
+    /// The catalogue's short id.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// Title.
+    pub title: String,
+    /// Severity.
+    pub level: Level,
+    /// Tags as written.
+    pub tags: Vec<String>,
+}
+
+/// The effective identity behind the deciding event.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Actor {
+    /// The impersonated user if there is one, else the authenticated one.
+    pub username: String,
+    /// Its groups.
+    pub groups: Vec<String>,
+    /// The authenticated user behind an impersonation.
+    pub impersonated_by: Option<String>,
+    /// `k8s.clientIP`.
+    pub client_ip: Option<String>,
+    /// The client's own word.
+    pub user_agent: Option<String>,
+}
+
+/// What the deciding event acted on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Target {
+    /// Verb.
+    pub verb: String,
+    /// Resource; none for a request of another URI.
+    pub resource: Option<String>,
+    /// Subresource.
+    pub subresource: Option<String>,
+    /// Namespace.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: Option<String>,
+    /// Request URI.
+    pub uri: String,
+}
+
+/// How the deciding request ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// HTTP status.
+    pub code: Option<i64>,
+    /// What the authorizer said: `allow` or `forbid`.
+    pub decision: Option<String>,
+}
+
+/// The group of a correlation: names and values in the order of `group-by`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group(pub Vec<(String, String)>);
+
+/// From the oldest to the newest match counted.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Window {
+    /// Time of the oldest.
+    pub from: String,
+    /// Time of the newest.
+    pub to: String,
+}
+
+/// One request of an alert's evidence.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EventInfo {
+    /// `auditID`.
+    pub audit_id: String,
+    /// Event time.
+    pub time: String,
+    /// Verb.
+    pub verb: String,
+    /// Resource.
+    pub resource: Option<String>,
+    /// Namespace.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: Option<String>,
+    /// HTTP status.
+    pub code: Option<i64>,
+}
+
+/// Where the deciding event stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceInfo {
+    /// `file`, `stdin` …
+    pub kind: String,
+    /// Path, `-` …
+    pub name: String,
+    /// For a file: the byte offset of the document, after decompression.
+    pub position: String,
+}
+
+impl Alert {
+    /// Tells a firing in words.
+    pub fn new(firing: &Firing, names: &Names<'_>) -> Self {
+        let meta = meta(firing.origin, names.rules);
+        let deciding = &firing.excerpt;
+        let correlation = matches!(firing.origin, Origin::Correlation(_));
+        Alert {
+            id: id(firing, names),
+            time: format_micros(firing.time),
+            kind: if correlation { Kind::Correlation } else { Kind::Rule },
+            rule: RuleInfo {
+                id: meta.id.clone(),
+                reference: meta.reference.clone(),
+                title: meta.title.clone(),
+                level: meta.level,
+                tags: meta.tags.clone(),
+            },
+            message: message(firing, names.rules),
+            cluster: cluster(names, firing.cluster).to_owned(),
+            actor: actor(deciding),
+            target: target(deciding),
+            outcome: Outcome { code: deciding.code, decision: owned(&deciding.decision) },
+            group: correlation
+                .then(|| Group(firing.group.iter().map(|(n, v)| (n.clone(), v.text.to_string())).collect())),
+            count: firing.count,
+            window: firing.window.map(|(from, to)| Window { from: format_micros(from), to: format_micros(to) }),
+            events: firing.events.iter().map(|e| event(e)).collect(),
+            source: source(names, deciding.source, deciding.offset),
+            evidence_truncated: firing.evidence_truncated,
+            late: firing.late,
+            time_us: firing.time,
+        }
+    }
+}
+
+impl Serialize for Group {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// What is known about who fired.
+pub fn meta(origin: Origin, rules: &RuleSet) -> &Meta {
+    match origin {
+        Origin::Rule(index) => &rules.rules[index as usize].meta,
+        Origin::Correlation(index) => &rules.correlations[index as usize].meta,
+    }
+}
+
+fn cluster<'a>(names: &Names<'a>, id: ClusterId) -> &'a str {
+    names.clusters.get(id as usize).map_or("", String::as_str)
+}
+
+fn source(names: &Names<'_>, id: SourceId, offset: u64) -> SourceInfo {
+    let known = names.sources.get(id as usize);
+    SourceInfo {
+        kind: known.map_or("", |s| s.kind).to_owned(),
+        name: known.map_or("", |s| &s.name).to_owned(),
+        position: offset.to_string(),
+    }
+}
+
+/// The first 16 bytes of a SHA-256 over length-prefixed parts, in hex: a repeat has the same id everywhere.
+fn id(firing: &Firing, names: &Names<'_>) -> String {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    part(meta(firing.origin, names.rules).id.as_bytes());
+    let across = match firing.origin {
+        Origin::Correlation(index) => names.rules.correlations[index as usize].across_clusters,
+        Origin::Rule(_) => false,
+    };
+    // A correlation that mixes clusters has one id, whichever cluster the deciding match came from.
+    part(if across { b"" } else { cluster(names, firing.cluster).as_bytes() });
+    for (_, value) in &firing.group {
+        part(&value.hash.to_be_bytes());
+    }
+    part(&firing.identity);
+    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn owned(text: &Option<Box<str>>) -> Option<String> {
+    text.as_ref().map(|t| t.to_string())
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn actor(e: &Excerpt) -> Actor {
+    Actor {
+        username: e.username.to_string(),
+        groups: e.groups.iter().map(|g| g.to_string()).collect(),
+        impersonated_by: owned(&e.impersonated_by),
+        client_ip: owned(&e.client_ip),
+        user_agent: owned(&e.user_agent),
+    }
+}
+
+fn target(e: &Excerpt) -> Target {
+    Target {
+        verb: e.verb.to_string(),
+        resource: some(&e.resource),
+        subresource: owned(&e.subresource),
+        namespace: owned(&e.namespace),
+        name: owned(&e.name),
+        uri: e.uri.to_string(),
+    }
+}
+
+fn event(e: &Excerpt) -> EventInfo {
+    EventInfo {
+        audit_id: e.audit_id.to_string(),
+        time: format_micros(e.time),
+        verb: e.verb.to_string(),
+        resource: some(&e.resource),
+        namespace: owned(&e.namespace),
+        name: owned(&e.name),
+        code: e.code,
+    }
+}
+
+/// One readable line: `Secrets listed: alice list secrets in kube-system (200)`.
+fn message(firing: &Firing, rules: &RuleSet) -> String {
+    let title = &meta(firing.origin, rules).title;
+    let deed = deed(&firing.excerpt);
+    let Origin::Correlation(index) = firing.origin else {
+        return format!("{title}: {deed}");
+    };
+    let counted = match &rules.correlations[index as usize].kind {
+        CorrelationKind::ValueCount(_, fields) => format!("distinct {}", fields.join(" + ")),
+        CorrelationKind::EventCount(_) => "requests".to_owned(),
+        CorrelationKind::Temporal | CorrelationKind::TemporalOrdered => "steps".to_owned(),
+    };
+    let mut out = format!("{title}: {} {counted}", firing.count);
+    if let Some((from, to)) = firing.window {
+        out += &format!(" within {}", span(to - from));
+    }
+    let group: Vec<String> = firing.group.iter().map(|(name, value)| format!("{name}={}", value.text)).collect();
+    if !group.is_empty() {
+        out += &format!(" for {}", group.join(", "));
+    }
+    format!("{out}; last: {deed}")
+}
+
+/// Who did what to what: `alice (impersonated by bob) get pods/exec web-0 in shop (101)`.
+fn deed(e: &Excerpt) -> String {
+    let mut out = if e.username.is_empty() { "(nobody)".to_owned() } else { e.username.to_string() };
+    if let Some(by) = &e.impersonated_by {
+        out += &format!(" (impersonated by {by})");
+    }
+    if !e.verb.is_empty() {
+        out += &format!(" {}", e.verb);
+    }
+    if e.resource.is_empty() {
+        out += &format!(" {}", e.uri);
+    } else {
+        out += &format!(" {}", e.resource);
+        e.subresource.iter().for_each(|sub| out += &format!("/{sub}"));
+        e.name.iter().filter(|n| !n.is_empty()).for_each(|name| out += &format!(" {name}"));
+        e.namespace.iter().filter(|n| !n.is_empty()).for_each(|ns| out += &format!(" in {ns}"));
+    }
+    e.code.iter().for_each(|code| out += &format!(" ({code})"));
+    out
+}
+
+/// A length of time for people, in two units at most.
+fn span(micros: i64) -> String {
+    let seconds = micros / 1_000_000;
+    match seconds {
+        0 => format!("{} ms", micros / 1000),
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,68 @@
+//! The command line: one file per subcommand. stdout is data, stderr is for people.
+
+mod dead_letter;
+mod engine;
+mod exit;
+mod progress;
+mod replay;
+mod rule_files;
+mod summary;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use exit::{Exit, Outcome};
+
+/// Finds attacks and mistakes in Kubernetes audit logs.
+#[derive(Debug, Parser)]
+#[command(name = "auditwatch", version, about, propagate_version = true, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Replay(Box<replay::ReplayArgs>),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell, e.g. bash, zsh, fish.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command line; what it returns is the process's exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let exit = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => dispatch(arguments.command),
+        Err(error) => {
+            // Help and version are answers, not errors.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+fn dispatch(command: Command) -> Exit {
+    let result = match command {
+        Command::Replay(arguments) => replay::run(*arguments),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "auditwatch", &mut script);
+            io::stdout().lock().write_all(&script).map(|()| Exit::Done).map_err(Into::into)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        if exit::is_broken_pipe(&error) {
+            return Exit::Done;
+        }
+        let text = format!("{error:#}");
+        let _ = writeln!(io::stderr().lock(), "auditwatch: {}", crate::sink::text::printable(&text));
+        Exit::of(&error)
+    })
+}

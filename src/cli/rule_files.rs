@@ -1,0 +1,104 @@
+//! Which rule files are loaded: those compiled in, or those of `--rules`, and those of `--add-rules`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use include_dir::{Dir, include_dir};
+
+static DETECTIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/detections");
+
+/// A rule file: its name, as diagnostics tell it, and its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleFile {
+    /// The path, or `detections/…` for one that is compiled in.
+    pub name: String,
+    /// YAML.
+    pub text: String,
+}
+
+/// Loads the compiled-in detections unless `rules` replaces them, then what `add` names. Files are sorted by name.
+pub fn collect(rules: &[PathBuf], add: &[PathBuf]) -> anyhow::Result<Vec<RuleFile>> {
+    let mut files = Vec::new();
+    if rules.is_empty() {
+        built_in(&DETECTIONS, &mut files);
+    }
+    for path in rules.iter().chain(add) {
+        read(path, &mut files)?;
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    // A file named twice (or a folder and a file in it) is one file.
+    files.dedup_by(|a, b| a.name == b.name);
+    Ok(files)
+}
+
+fn built_in(dir: &Dir<'_>, files: &mut Vec<RuleFile>) {
+    for file in dir.files().filter(|f| is_rule(f.path())) {
+        let text = file.contents_utf8().unwrap_or_default().to_owned();
+        files.push(RuleFile { name: Path::new("detections").join(file.path()).display().to_string(), text });
+    }
+    dir.dirs().for_each(|sub| built_in(sub, files));
+}
+
+/// A file is read whatever its name; a folder's rule files are found below it.
+fn read(path: &Path, files: &mut Vec<RuleFile>) -> anyhow::Result<()> {
+    let found = fs::metadata(path).with_context(|| format!("rules: {}", path.display()))?;
+    if !found.is_dir() {
+        files.push(read_file(path)?);
+        return Ok(());
+    }
+    let before = files.len();
+    let mut todo = vec![path.to_owned()];
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("rules: {}", folder.display()))? {
+            let path = entry?.path();
+            // A symlink to a folder could lead back here; one to a file is fine.
+            if path.is_dir() && !path.is_symlink() {
+                todo.push(path);
+            } else if is_rule(&path) {
+                files.push(read_file(&path)?);
+            }
+        }
+    }
+    if files.len() == before {
+        bail!("rules: {}: no .yml or .yaml file in this folder", path.display());
+    }
+    Ok(())
+}
+
+fn read_file(path: &Path) -> anyhow::Result<RuleFile> {
+    let text = fs::read_to_string(path).with_context(|| format!("rules: {}", path.display()))?;
+    let name: PathBuf = path.components().collect();
+    Ok(RuleFile { name: name.display().to_string(), text })
+}
+
+/// `.yml` and `.yaml`, but not the tests beside them, and no dot-files.
+fn is_rule(path: &Path) -> bool {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let yaml = |suffix: &str| name.ends_with(suffix) && !name.ends_with(&format!(".test{suffix}"));
+    !name.starts_with('.') && (yaml(".yml") || yaml(".yaml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_rule_files_and_leaves_their_tests() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs::create_dir_all(root.join("b/c")).unwrap();
+        for name in ["a.yml", "a.test.yml", "b/x.yaml", "b/c/y.yml", "b/.z.yml", "b/README.md", "odd.txt"] {
+            fs::write(root.join(name), name).unwrap();
+        }
+        let texts = |paths: &[PathBuf]| -> Vec<String> {
+            collect(paths, &[root.join("odd.txt"), root.join("a.yml")]).unwrap().into_iter().map(|f| f.text).collect()
+        };
+        assert_eq!(texts(&[root.to_owned()]), ["a.yml", "b/c/y.yml", "b/x.yaml", "odd.txt"]);
+        assert_eq!(texts(&[root.join("b")]), ["a.yml", "b/c/y.yml", "b/x.yaml", "odd.txt"]);
+        fs::create_dir(root.join("empty")).unwrap();
+        assert!(collect(&[root.join("empty")], &[]).unwrap_err().to_string().contains("no .yml"));
+        assert!(collect(&[root.join("nowhere")], &[]).is_err());
+        assert!(collect(&[], &[]).unwrap().iter().all(|f| f.name.starts_with("detections/")));
+    }
+}

@@ -1,0 +1,113 @@
+//! Sinks: where alerts go, and in which shape. The renderers are pure; [`Output`] owns the writer.
+
+pub mod ecs;
+pub mod falco;
+pub mod json;
+pub mod ocsf;
+pub mod table;
+pub mod text;
+
+use std::io::{self, Write};
+
+use crate::alert::{Alert, Names, meta};
+use crate::engine::matches::Firing;
+use crate::rules::Level;
+use table::TableStyle;
+
+/// The shape of alerts on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people at a terminal.
+    Table(TableStyle),
+    /// Our own JSON lines (DESIGN §8).
+    Json,
+    /// OCSF Detection Finding, JSON lines.
+    Ocsf,
+    /// Elastic Common Schema, JSON lines.
+    Ecs,
+    /// Falco's JSON output.
+    Falco,
+}
+
+/// What was told, by level (from informational to critical) and by rule id.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// Alerts told.
+    pub by_level: [u64; 5],
+    /// Alerts told, by rule id.
+    pub by_rule: std::collections::BTreeMap<String, u64>,
+    /// Alerts below the minimum level: found, not told.
+    pub below_min_level: u64,
+    /// The highest level found, told or not.
+    pub worst: Option<Level>,
+}
+
+/// Renders firings and writes them.
+pub struct Output<'a> {
+    names: Names<'a>,
+    format: Format,
+    min_level: Level,
+    writer: Box<dyn Write + 'a>,
+    buffer: Vec<u8>,
+    /// What was told so far.
+    pub tally: Tally,
+}
+
+impl<'a> Output<'a> {
+    /// Alerts below `min_level` are counted but not written.
+    pub fn new(names: Names<'a>, format: Format, min_level: Level, writer: Box<dyn Write + 'a>) -> Self {
+        Output { names, format, min_level, writer, buffer: Vec::new(), tally: Tally::default() }
+    }
+
+    /// Names of rules, clusters and inputs.
+    pub fn names(&self) -> &Names<'a> {
+        &self.names
+    }
+
+    /// Writes the alerts of these firings, in their order, and flushes.
+    pub fn tell(&mut self, firings: &[Firing]) -> io::Result<()> {
+        for firing in firings {
+            let known = meta(firing.origin, self.names.rules);
+            self.tally.worst = self.tally.worst.max(Some(known.level));
+            if known.level < self.min_level {
+                self.tally.below_min_level += 1;
+                continue;
+            }
+            if let Format::Table(style) = self.format
+                && self.tally.by_rule.is_empty()
+            {
+                table::header(&mut self.buffer, style)?;
+            }
+            self.tally.by_level[known.level as usize] += 1;
+            *self.tally.by_rule.entry(known.id.clone()).or_default() += 1;
+            render(&mut self.buffer, self.format, &Alert::new(firing, &self.names))?;
+        }
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.writer.write_all(&self.buffer)?;
+        self.buffer.clear();
+        self.writer.flush()
+    }
+}
+
+/// Writes one alert, with its newline.
+pub fn render(out: &mut Vec<u8>, format: Format, alert: &Alert) -> io::Result<()> {
+    match format {
+        Format::Table(style) => return table::row(out, alert, style),
+        Format::Json => serde_json::to_writer(&mut *out, alert)?,
+        Format::Ocsf => serde_json::to_writer(&mut *out, &ocsf::render(alert))?,
+        Format::Ecs => serde_json::to_writer(&mut *out, &ecs::render(alert))?,
+        Format::Falco => serde_json::to_writer(&mut *out, &falco::render(alert))?,
+    }
+    out.push(b'\n');
+    Ok(())
+}
+
+/// The MITRE ATT&CK techniques among an alert's tags: `attack.t1552.007` gives `T1552.007`.
+fn techniques(alert: &Alert) -> impl Iterator<Item = String> {
+    alert.rule.tags.iter().filter_map(|tag| {
+        let technique = tag.strip_prefix("attack.t")?;
+        technique.starts_with(|c: char| c.is_ascii_digit()).then(|| format!("T{technique}"))
+    })
+}
