@@ -61,8 +61,34 @@ fn dispatch(command: Command) -> Exit {
         if exit::is_broken_pipe(&error) {
             return Exit::Done;
         }
-        let text = format!("{error:#}");
+        let text = chain(&error);
         let _ = writeln!(io::stderr().lock(), "auditwatch: {}", crate::sink::text::printable(&text));
         Exit::of(&error)
     })
+}
+
+/// An error with its causes; a cause that the text before it tells already is not told twice.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        _ if text.contains(&cause) => text,
+        _ => format!("{text}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = std::io::Error::other("disk on fire");
+        let error = anyhow::Error::from(crate::pipeline::PipelineError::DeadLetter(cause)).context("replay");
+        assert_eq!(chain(&error), "replay: cannot write dead letters: disk on fire");
+    }
 }
