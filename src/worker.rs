@@ -167,7 +167,6 @@ impl Worker {
             batch,
             result: BatchResult { seq: batch.seq, source: batch.source, cluster: batch.cluster, ..BatchResult::default() },
         };
-        job.oversized();
         let cluster = self.settings.clusters.get(batch.cluster as usize).map_or("", String::as_str);
         let context = Context { site: &self.settings.site, cluster };
         let lines = normalize::scan(&batch.bytes, context, &mut self.scratch, &mut job);
@@ -188,21 +187,6 @@ struct Job<'j> {
 }
 
 impl Job<'_> {
-    fn oversized(&mut self) {
-        for line in &self.batch.oversized {
-            self.result.counts.too_large += 1;
-            self.result.counts.lines += 1;
-            self.result.counts.bytes += line.bytes;
-            self.result.problems.push(Problem {
-                line: 0,
-                offset: line.offset,
-                range: 0..0,
-                kind: ProblemKind::TooLarge,
-                why: format!("a line of {} bytes is over the limit and was skipped", line.bytes),
-            });
-        }
-    }
-
     /// The event's time as windows use it, and the newest time before it.
     fn clock(&mut self, event: &Event<'_>) -> (Option<i64>, Option<i64>) {
         let before = self.result.newest;
