@@ -1,11 +1,42 @@
 //! Rules: files in, one [`RuleSet`] and its diagnostics out. Every dialect lowers to [`expr::Expr`].
 
+mod chain;
+pub mod condition;
+pub mod correlation;
+pub mod detection;
+pub mod diagnostic;
+pub mod encoding;
 pub mod expr;
+pub mod filter;
+mod link;
+pub mod load;
+pub mod modifiers;
+pub mod path;
+pub mod sigma;
+pub mod strings;
+pub mod suggest;
+pub mod yaml;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use load::load;
+pub use suggest::suggest;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use expr::{Cmp, Expr, Span};
+
+/// The site's lists, by name: what `%name%` stands for under `|expand`.
+pub type Placeholders = BTreeMap<String, Vec<String>>;
+
+/// A rule file: its name (for messages) and its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// The name, as the user would write it.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
 
 /// Severity of a rule (Sigma specification v2.1.0, `level`), lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]

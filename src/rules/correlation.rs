@@ -1,0 +1,347 @@
+//! Sigma correlation documents (specification v2.1.0, and our own additions to them).
+
+use super::diagnostic::{Report, did_you_mean};
+use super::expr::{Cmp, Span};
+use super::sigma::{optional_text, spanned_texts};
+use super::yaml::{Entry, Node, Value};
+use super::{CorrelationKind, Meta};
+
+/// A correlation before its references are resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CorrelationDraft {
+    /// Identity and texts.
+    pub meta: Meta,
+    /// What is counted.
+    pub kind: CorrelationKind,
+    /// Names or ids of what feeds it, with their places.
+    pub rules: Vec<(String, Span)>,
+    /// Fields or aliases.
+    pub group_by: Vec<String>,
+    /// Aliases.
+    pub aliases: Vec<Alias>,
+    /// The window, in microseconds.
+    pub timespan_us: i64,
+    /// See [`super::Correlation::realert_us`].
+    pub realert_us: i64,
+    /// See [`super::Correlation::suppress_us`].
+    pub suppress_us: i64,
+    /// See [`super::Correlation::across_clusters`].
+    pub across_clusters: bool,
+    /// Which of its rules keep their own alerts.
+    pub generate: Generate,
+}
+
+/// One name for different fields of different rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The name.
+    pub name: String,
+    /// Where it is written.
+    pub span: Span,
+    /// Rule, field, and where that is written.
+    pub fields: Vec<(String, String, Span)>,
+}
+
+/// Which rules keep their own alerts although a correlation refers to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Generate {
+    /// None of them (Sigma's default).
+    None,
+    /// All of them.
+    All,
+    /// Those named.
+    Only(Vec<(String, Span)>),
+}
+
+const TYPES: [&str; 4] = ["event_count", "value_count", "temporal", "temporal_ordered"];
+const KEYS: [&str; 10] = [
+    "type",
+    "rules",
+    "group-by",
+    "timespan",
+    "condition",
+    "aliases",
+    "generate",
+    "realert",
+    "suppress",
+    "across-clusters",
+];
+const OPERATORS: [(&str, Cmp); 6] =
+    [("gt", Cmp::Gt), ("gte", Cmp::Ge), ("lt", Cmp::Lt), ("lte", Cmp::Le), ("eq", Cmp::Eq), ("neq", Cmp::Ne)];
+const SECOND: i64 = 1_000_000;
+
+/// Reads a correlation document. `None` if anything was wrong, which is then in the report.
+pub fn correlation(document: &Node, meta: Option<Meta>, report: &mut Report) -> Option<CorrelationDraft> {
+    let section = document.get("correlation")?;
+    let Some(entries) = section.as_map() else {
+        report.error("wrong-value", section.span, format!("`correlation` must be a map, not {}", section.kind()));
+        return None;
+    };
+    let errors = report.errors();
+    for entry in entries.iter().filter(|entry| !KEYS.contains(&entry.key.as_str())) {
+        // Only the top level is open to custom attributes; here an unknown one is a misspelt one.
+        let message = format!("unknown correlation attribute `{}`", entry.key);
+        report.error_help("unknown-attribute", entry.key_span, message, did_you_mean(&entry.key, KEYS));
+    }
+    let rules = spanned_texts(section, "rules", report);
+    if rules.is_empty() {
+        report.error("missing-rules", section.span, "the correlation refers to no rules");
+    }
+    let kind = kind(section, &rules, report);
+    let aliases = aliases(section, report);
+    let group_by = spanned_texts(section, "group-by", report).into_iter().map(|(text, _)| text).collect();
+    let timespan_us = match section.get("timespan") {
+        Some(_) => duration(section, "timespan", 1, report),
+        None => {
+            report.error("missing-timespan", section.span, "the correlation has no `timespan`");
+            None
+        }
+    };
+    let realert_us = duration(section, "realert", 0, report).unwrap_or(3600 * SECOND);
+    let suppress_us = duration(section, "suppress", 0, report).unwrap_or(0);
+    let across_clusters = flag(section, "across-clusters", report);
+    // The specification's text has `generate` at the top level, its schema and its tools in the section.
+    let generate = section.get("generate").or_else(|| document.get("generate"));
+    let generate = generate.map_or(Some(Generate::None), |node| self::generate(node, report));
+    let draft = CorrelationDraft {
+        meta: meta?,
+        kind: kind?,
+        rules,
+        group_by,
+        aliases,
+        timespan_us: timespan_us?,
+        realert_us,
+        suppress_us,
+        across_clusters,
+        generate: generate?,
+    };
+    (report.errors() == errors).then_some(draft)
+}
+
+fn kind(section: &Node, rules: &[(String, Span)], report: &mut Report) -> Option<CorrelationKind> {
+    let Some(name) = optional_text(section, "type", report) else {
+        report.error(
+            "missing-type",
+            section.span,
+            format!("the correlation has no `type`; there are {}", TYPES.join(", ")),
+        );
+        return None;
+    };
+    let span = section.get("type").map_or(section.span, |node| node.span);
+    let condition = Count::read(section, report);
+    match name.as_str() {
+        "event_count" => {
+            let count = condition?.required(section, report)?;
+            if let Some((_, span)) = count.fields.first() {
+                report.error("wrong-value", *span, "`field` belongs to `value_count`; `event_count` counts events");
+            }
+            Some(CorrelationKind::EventCount(count.bounds))
+        }
+        "value_count" => {
+            let count = condition?.required(section, report)?;
+            if count.fields.is_empty() {
+                report.error("missing-field", count.span, "`value_count` needs a `field` in its condition");
+            }
+            Some(CorrelationKind::ValueCount(count.bounds, count.fields.into_iter().map(|(text, _)| text).collect()))
+        }
+        "temporal" | "temporal_ordered" => {
+            condition?.all_of(rules.len() as i64, report);
+            Some(if name == "temporal" { CorrelationKind::Temporal } else { CorrelationKind::TemporalOrdered })
+        }
+        _ => {
+            let message = format!("unknown correlation type `{name}`; supported are {}", TYPES.join(", "));
+            report.error_help("unknown-correlation-type", span, message, did_you_mean(&name, TYPES));
+            None
+        }
+    }
+}
+
+/// A correlation's `condition`.
+#[derive(Default)]
+struct Count {
+    bounds: Vec<(Cmp, i64)>,
+    fields: Vec<(String, Span)>,
+    span: Span,
+}
+
+impl Count {
+    /// `None` if anything was wrong; without bounds if there is no condition.
+    fn read(section: &Node, report: &mut Report) -> Option<Count> {
+        let Some(node) = section.get("condition") else { return Some(Count::default()) };
+        let Some(entries) = node.as_map() else {
+            let message = format!("the condition must be a map such as `{{gte: 10}}`, not {}", node.kind());
+            report.error("wrong-value", node.span, message);
+            return None;
+        };
+        let errors = report.errors();
+        let mut bounds = Vec::new();
+        for entry in entries {
+            if entry.key == "field" {
+                continue;
+            }
+            match OPERATORS.iter().find(|(name, _)| *name == entry.key) {
+                Some((_, compare)) => bounds.extend(bound(entry, report).map(|number| (*compare, number))),
+                None => {
+                    let names = OPERATORS.map(|(name, _)| name).into_iter().chain(["field"]);
+                    let message = format!("unknown operator `{}` in the condition", entry.key);
+                    report.error_help("unknown-operator", entry.key_span, message, did_you_mean(&entry.key, names));
+                }
+            }
+        }
+        let fields = spanned_texts(node, "field", report);
+        (report.errors() == errors).then_some(Count { bounds, fields, span: node.span })
+    }
+
+    fn required(self, section: &Node, report: &mut Report) -> Option<Count> {
+        if self.bounds.is_empty() {
+            let span = if self.span == Span::default() { section.span } else { self.span };
+            report.error("missing-condition", span, "the correlation needs a condition such as `{gte: 10}`");
+            return None;
+        }
+        if self.bounds.len() > 2 {
+            report.error("wrong-value", self.span, "at most two operators can be combined");
+            return None;
+        }
+        Some(self)
+    }
+
+    /// A temporal correlation holds when all of its rules were seen; a condition may only say the same again.
+    fn all_of(&self, rules: i64, report: &mut Report) {
+        let same = |bound: &(Cmp, i64)| match bound {
+            (Cmp::Ge | Cmp::Eq, number) => *number == rules,
+            (Cmp::Gt, number) => *number == rules - 1,
+            _ => false,
+        };
+        if !self.bounds.iter().all(same) || !self.fields.is_empty() {
+            let help = format!("leave the condition out, or write `{{gte: {rules}}}`");
+            let message = "a temporal correlation needs all of its rules; other conditions are not supported";
+            report.error_help("unsupported-condition", self.span, message, help);
+        }
+    }
+}
+
+fn bound(entry: &Entry, report: &mut Report) -> Option<i64> {
+    match &entry.value.value {
+        Value::Number(number) if number.integer.is_some_and(|number| number >= 0) => number.integer,
+        _ => {
+            report.error("wrong-value", entry.value.span, format!("`{}` takes a whole number", entry.key));
+            None
+        }
+    }
+}
+
+fn flag(section: &Node, key: &str, report: &mut Report) -> bool {
+    match section.get(key).map(|node| (&node.value, node.span)) {
+        None | Some((Value::Null, _)) => false,
+        Some((Value::Bool(flag), _)) => *flag,
+        Some((_, span)) => {
+            report.error("wrong-value", span, format!("`{key}` takes `true` or `false`"));
+            false
+        }
+    }
+}
+
+fn generate(node: &Node, report: &mut Report) -> Option<Generate> {
+    match &node.value {
+        Value::Null | Value::Bool(false) => Some(Generate::None),
+        Value::Bool(true) => Some(Generate::All),
+        Value::List(items) => {
+            let names = items.iter().map(|item| Some((item.as_text()?.to_owned(), item.span)));
+            let names: Option<Vec<_>> = names.collect();
+            if names.is_none() {
+                report.error("wrong-value", node.span, "`generate` takes `true`, `false` or a list of names");
+            }
+            names.map(Generate::Only)
+        }
+        _ => {
+            report.error("wrong-value", node.span, "`generate` takes `true`, `false` or a list of names");
+            None
+        }
+    }
+}
+
+fn aliases(section: &Node, report: &mut Report) -> Vec<Alias> {
+    let Some(node) = section.get("aliases") else { return Vec::new() };
+    let Some(entries) = node.as_map() else {
+        report.error("wrong-value", node.span, format!("`aliases` must be a map, not {}", node.kind()));
+        return Vec::new();
+    };
+    let mut out = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let mut fields = Vec::new();
+        for inner in entry.value.as_map().unwrap_or_default() {
+            match inner.value.as_text() {
+                Some(field) => fields.push((inner.key.clone(), field.to_owned(), inner.key_span)),
+                None => report.error("wrong-value", inner.value.span, "an alias stands for the name of a field"),
+            }
+        }
+        if entry.value.as_map().is_none_or(<[_]>::is_empty) {
+            let message = format!("the alias `{}` must be a map of rule and field", entry.key);
+            report.error("wrong-value", entry.value.span, message);
+        }
+        out.push(Alias { name: entry.key.clone(), span: entry.key_span, fields });
+    }
+    out
+}
+
+/// A time such as `10m` in microseconds. `None` if the key is absent, or wrong, which is then in the report.
+fn duration(section: &Node, key: &str, least: i64, report: &mut Report) -> Option<i64> {
+    let text = optional_text(section, key, report)?;
+    let span = section.get(key).map_or(section.span, |node| node.span);
+    let found = parse_duration(&text).filter(|length| *length >= least);
+    if found.is_none() {
+        let message = format!("`{key}: {text}` is no time such as 30s, 10m, 1h or 7d");
+        report.error("wrong-value", span, message);
+    }
+    found
+}
+
+/// A number and `s`, `m`, `h`, `d`, `w` or `M` (30 days), up to ten years, in microseconds.
+fn parse_duration(text: &str) -> Option<i64> {
+    const DAY: i64 = 24 * 3600;
+    let text = text.trim();
+    let unit = text.chars().next_back()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => DAY,
+        'w' => 7 * DAY,
+        'M' => 30 * DAY,
+        _ => return None,
+    };
+    let digits = &text[..text.len() - 1];
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let total = digits.parse::<i64>().ok()?.checked_mul(seconds)?;
+    (total <= 3660 * DAY).then_some(total * SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_durations() {
+        let check = |text: &str, seconds: Option<i64>| {
+            assert_eq!(parse_duration(text), seconds.map(|seconds| seconds * SECOND), "{text}");
+        };
+        check("30s", Some(30));
+        check("10m", Some(600));
+        check("1h", Some(3600));
+        check("7d", Some(604_800));
+        check("1w", Some(604_800));
+        check("1M", Some(2_592_000));
+        check("0s", Some(0));
+        check("10", None);
+        check("m", None);
+        check("-1m", None);
+        check("1.5h", None);
+        check("1H", None);
+        check("10é", None);
+        check("99999999999999999999d", None);
+        check("9999999d", None);
+        check("", None);
+    }
+}

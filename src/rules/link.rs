@@ -1,0 +1,258 @@
+//! What documents say about each other: names, filters, and which rules keep their own alerts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::chain;
+use super::correlation::{CorrelationDraft, Generate};
+use super::detection::{and, size};
+use super::diagnostic::{Diagnostic, Severity, did_you_mean};
+use super::expr::Span;
+use super::filter::{FilterDraft, Scope};
+use super::load::Draft;
+use super::sigma::{RuleDraft, is_uuid, uuid_of};
+use super::{Input, Meta, Rule, RuleSet};
+
+/// The most operators that filters may add to all rules together; what they hold is copied into every rule.
+const MAX_FILTERED: usize = 4_000_000;
+/// How many unknown names get a suggestion; each costs a look at every known name.
+const MAX_SUGGESTIONS: usize = 50;
+
+/// What a name or an id stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A rule, by its place among the sorted rules.
+    Rule(usize),
+    /// A correlation, by its place among the drafts.
+    Correlation(usize),
+    /// A filter, which nothing can refer to.
+    Filter,
+    /// A document that was left out, and why.
+    Missing(&'static str),
+}
+
+/// Puts the documents together. What cannot be put together is left out and told.
+pub fn link(drafts: Vec<Draft>, diagnostics: &mut Vec<Diagnostic>) -> RuleSet {
+    let (mut drafts, missing) = unique(drafts, diagnostics);
+    // Sorted before anything takes an index.
+    drafts.rules.sort_by(|a, b| a.meta.id.cmp(&b.meta.id));
+    drafts.filters.sort_by(|a, b| a.meta.id.cmp(&b.meta.id));
+    let mut linker = Linker { names: names(&drafts, missing), diagnostics, suggestions: 0 };
+    linker.filter(&drafts.filters, &mut drafts.rules);
+    let chained = chain::correlations(&drafts.correlations, &mut linker);
+
+    let mut kept: HashMap<Input, bool> = HashMap::new();
+    for (correlation, draft) in &chained {
+        for (position, input) in correlation.inputs.iter().enumerate() {
+            let keeps = match &drafts.correlations[*draft].generate {
+                Generate::None => false,
+                Generate::All => true,
+                Generate::Only(names) => {
+                    let target = linker.target(&drafts.correlations[*draft].rules[position].0);
+                    names.iter().any(|(name, _)| linker.target(name) == target)
+                }
+            };
+            *kept.entry(*input).or_default() |= keeps;
+        }
+    }
+    let alerts = |input: Input| kept.get(&input).copied().unwrap_or(true);
+    let rules = drafts.rules.into_iter().enumerate().map(|(index, draft)| Rule {
+        meta: Arc::new(draft.meta),
+        condition: draft.condition,
+        names_stage: draft.names_stage,
+        alerts: alerts(Input::Rule(index)),
+    });
+    let correlations = chained.into_iter().enumerate().map(|(index, (mut correlation, _))| {
+        correlation.alerts = alerts(Input::Correlation(index));
+        correlation
+    });
+    RuleSet { rules: rules.collect(), correlations: correlations.collect() }
+}
+
+#[derive(Default)]
+struct Drafts {
+    rules: Vec<RuleDraft>,
+    correlations: Vec<CorrelationDraft>,
+    filters: Vec<FilterDraft>,
+}
+
+type MissingNames = Vec<(String, &'static str)>;
+
+/// Takes out documents whose id or name is taken. Also the names and ids of all documents that are left out.
+fn unique(drafts: Vec<Draft>, diagnostics: &mut Vec<Diagnostic>) -> (Drafts, MissingNames) {
+    let mut out = Drafts::default();
+    let mut missing = Vec::new();
+    let mut seen: HashMap<String, (String, Span)> = HashMap::new();
+    for draft in drafts {
+        let meta = match &draft {
+            Draft::Rule(draft) => &draft.meta,
+            Draft::Correlation(draft) => &draft.meta,
+            Draft::Filter(draft) => &draft.meta,
+            Draft::Missing(left_out) => {
+                let texts = left_out.name.iter().chain(&left_out.id);
+                missing.extend(texts.map(|text| (key(text), left_out.why)));
+                continue;
+            }
+        };
+        let texts: Vec<String> = std::iter::once(&meta.id).chain(&meta.name).map(|text| key(text)).collect();
+        if let Some(taken) = texts.iter().find(|text| seen.contains_key(*text)) {
+            diagnostics.push(duplicate(meta, taken, &seen[taken]));
+            missing.extend(texts.into_iter().map(|text| (text, "has errors")));
+            continue;
+        }
+        for text in texts {
+            seen.insert(text, (meta.file.clone(), meta.span));
+        }
+        match draft {
+            Draft::Rule(draft) => out.rules.push(draft),
+            Draft::Correlation(draft) => out.correlations.push(draft),
+            Draft::Filter(draft) => out.filters.push(draft),
+            Draft::Missing(_) => {}
+        }
+    }
+    (out, missing)
+}
+
+fn duplicate(meta: &Meta, taken: &str, (file, span): &(String, Span)) -> Diagnostic {
+    let what = if taken == key(&meta.id) { "id" } else { "name" };
+    let derived = what == "id" && meta.id == uuid_of(&meta.title);
+    Diagnostic {
+        severity: Severity::Error,
+        code: if what == "id" { "duplicate-id" } else { "duplicate-name" },
+        message: format!("the {what} `{taken}` is taken by {file}:{}:{}", span.line, span.column),
+        file: meta.file.clone(),
+        span: meta.span,
+        help: derived.then(|| "two documents without `id` have the same title; give them ids".to_owned()),
+    }
+}
+
+fn names(drafts: &Drafts, missing: MissingNames) -> HashMap<String, Target> {
+    let mut names: HashMap<String, Target> =
+        missing.into_iter().map(|(text, why)| (text, Target::Missing(why))).collect();
+    let mut add = |meta: &Meta, target: Target| {
+        for text in std::iter::once(&meta.id).chain(&meta.name) {
+            names.insert(key(text), target);
+        }
+    };
+    for (index, draft) in drafts.rules.iter().enumerate() {
+        add(&draft.meta, Target::Rule(index));
+    }
+    for (index, draft) in drafts.correlations.iter().enumerate() {
+        add(&draft.meta, Target::Correlation(index));
+    }
+    for draft in &drafts.filters {
+        add(&draft.meta, Target::Filter);
+    }
+    names
+}
+
+/// Names are compared as written, UUIDs without regard to case.
+fn key(text: &str) -> String {
+    if is_uuid(text) { text.to_ascii_lowercase() } else { text.to_owned() }
+}
+
+/// Resolves names and notes what does not resolve.
+pub struct Linker<'a> {
+    names: HashMap<String, Target>,
+    diagnostics: &'a mut Vec<Diagnostic>,
+    suggestions: usize,
+}
+
+impl Linker<'_> {
+    /// What a name or an id stands for.
+    pub fn target(&self, text: &str) -> Option<Target> {
+        self.names.get(&key(text)).copied()
+    }
+
+    /// Notes a problem of a document.
+    pub fn note(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        (meta, span): (&Meta, Span),
+        message: String,
+        help: Option<String>,
+    ) {
+        self.diagnostics.push(Diagnostic { severity, code, message, file: meta.file.clone(), span, help });
+    }
+
+    /// Notes an error of a document.
+    pub fn error(&mut self, code: &'static str, place: (&Meta, Span), message: String) {
+        self.note(Severity::Error, code, place, message, None);
+    }
+
+    /// Notes a name that nothing has.
+    pub fn unknown(&mut self, severity: Severity, place: (&Meta, Span), text: &str) {
+        self.suggestions += 1;
+        let help = if self.suggestions > MAX_SUGGESTIONS {
+            None
+        } else {
+            did_you_mean(text, self.names.keys().map(String::as_str))
+        };
+        self.note(severity, "unknown-rule", place, format!("no rule has the name or id `{text}`"), help);
+    }
+
+    /// Adds each filter's condition to the rules it is for.
+    fn filter(&mut self, filters: &[FilterDraft], rules: &mut [RuleDraft]) {
+        let mut parts: Vec<Vec<usize>> = vec![Vec::new(); rules.len()];
+        let mut added = 0;
+        for (index, filter) in filters.iter().enumerate() {
+            let Some(targets) = self.filtered(filter, rules.len()) else { continue };
+            added += size(&filter.condition).saturating_mul(targets.len());
+            if added > MAX_FILTERED {
+                let message = format!("filters add more than {MAX_FILTERED} tests to all rules together");
+                self.error("too-large", (&filter.meta, filter.meta.span), message);
+                break;
+            }
+            for target in targets {
+                parts[target].push(index);
+            }
+        }
+        for (rule, indices) in rules.iter_mut().zip(parts) {
+            if !indices.is_empty() {
+                let own = std::mem::replace(&mut rule.condition, super::expr::Expr::Const(true));
+                let added = indices.into_iter().map(|index| filters[index].condition.clone());
+                rule.condition = and(std::iter::once(own).chain(added).collect());
+            }
+        }
+    }
+
+    /// The rules that a filter is for; `None` if the filter has errors, which are then told.
+    fn filtered(&mut self, filter: &FilterDraft, rules: usize) -> Option<Vec<usize>> {
+        let Scope::Named(named) = &filter.rules else { return Some((0..rules).collect()) };
+        let mut targets = Vec::with_capacity(named.len());
+        let mut unknown = Vec::new();
+        let mut failed = false;
+        for (text, span) in named {
+            let place = (&filter.meta, *span);
+            match self.target(text) {
+                Some(Target::Rule(index)) => targets.push(index),
+                // The rule is out, and its own error or warning says so; there is nothing left to filter.
+                Some(Target::Missing(_)) => {}
+                Some(Target::Correlation(_)) => {
+                    self.error(
+                        "filter-on-correlation",
+                        place,
+                        format!("`{text}` is a correlation; filters are for rules"),
+                    );
+                    failed = true;
+                }
+                Some(Target::Filter) => {
+                    self.error("unknown-rule", place, format!("`{text}` is a filter, not a rule"));
+                    failed = true;
+                }
+                None => unknown.push((text, *span)),
+            }
+        }
+        // A filter for built-in rules, when the user's rules replaced them, is no mistake.
+        let all_unknown = unknown.len() == named.len();
+        let severity = if all_unknown { Severity::Warning } else { Severity::Error };
+        failed |= !unknown.is_empty();
+        for (text, span) in unknown {
+            self.unknown(severity, (&filter.meta, span), text);
+        }
+        targets.sort_unstable();
+        targets.dedup();
+        (!failed).then_some(targets)
+    }
+}

@@ -1,0 +1,284 @@
+//! Sigma's strings: wildcards, escapes and placeholders.
+
+use super::Placeholders;
+use super::expr::{GlobPart, StrHow, StrOp};
+use crate::event::fold;
+
+/// How many texts one value with placeholders or dashes may become.
+pub const MAX_EXPANSION: usize = 10_000;
+
+/// Where the text must stand in the value (the modifiers `startswith`, `endswith` and `contains`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Place {
+    /// It is the whole value.
+    #[default]
+    Whole,
+    /// At the start.
+    Start,
+    /// At the end.
+    End,
+    /// Anywhere.
+    Anywhere,
+}
+
+/// Reads wildcards and escapes: `*` is any number of characters, `?` is one; a backslash takes the meaning from a wildcard
+/// or a backslash that follows it, and is an ordinary character elsewhere.
+pub fn parse(text: &str) -> Vec<GlobPart> {
+    let mut parts = Vec::new();
+    let mut plain = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let part = match c {
+            '\\' => {
+                plain.push(chars.next_if(|next| matches!(next, '*' | '?' | '\\')).unwrap_or('\\'));
+                continue;
+            }
+            '*' => GlobPart::Many,
+            '?' => GlobPart::One,
+            _ => {
+                plain.push(c);
+                continue;
+            }
+        };
+        if !plain.is_empty() {
+            parts.push(GlobPart::Text(std::mem::take(&mut plain)));
+        }
+        push(&mut parts, part);
+    }
+    if !plain.is_empty() {
+        parts.push(GlobPart::Text(plain));
+    }
+    parts
+}
+
+/// Two `*` in a row say no more than one.
+fn push(parts: &mut Vec<GlobPart>, part: GlobPart) {
+    if !(part == GlobPart::Many && parts.last() == Some(&GlobPart::Many)) {
+        parts.push(part);
+    }
+}
+
+/// The text of a pattern without wildcards; `None` if it has any.
+pub fn literal(parts: &[GlobPart]) -> Option<&str> {
+    match parts {
+        [] => Some(""),
+        [GlobPart::Text(text)] => Some(text),
+        _ => None,
+    }
+}
+
+/// The comparison with a pattern at a place.
+pub fn comparison(parts: Vec<GlobPart>, place: Place, cased: bool) -> StrOp {
+    let mut all = Vec::with_capacity(parts.len() + 2);
+    if matches!(place, Place::End | Place::Anywhere) {
+        all.push(GlobPart::Many);
+    }
+    for part in parts {
+        push(&mut all, part);
+    }
+    if matches!(place, Place::Start | Place::Anywhere) {
+        push(&mut all, GlobPart::Many);
+    }
+    if !cased {
+        for part in &mut all {
+            if let GlobPart::Text(text) = part {
+                *text = fold(text).into_owned();
+            }
+        }
+    }
+    StrOp { how: simplest(all), cased }
+}
+
+/// The cheapest comparison that says the same as the pattern.
+fn simplest(parts: Vec<GlobPart>) -> StrHow {
+    use GlobPart::{Many, Text};
+    match parts.as_slice() {
+        [] => StrHow::Exact(String::new()),
+        [Text(text)] => StrHow::Exact(text.clone()),
+        [Text(text), Many] => StrHow::Prefix(text.clone()),
+        [Many, Text(text)] => StrHow::Suffix(text.clone()),
+        [Many, Text(text), Many] => StrHow::Contains(text.clone()),
+        _ => StrHow::Glob(parts),
+    }
+}
+
+/// A text with a placeholder that has too many values to write out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
+/// Puts the values of placeholders into a text: `%name%` becomes each value of the list `name`, in all combinations; `\%` is
+/// a plain percent sign. A placeholder whose list is unknown or empty leaves no text at all. Values may hold wildcards.
+pub fn expand(text: &str, placeholders: &Placeholders) -> Result<Vec<String>, TooMany> {
+    let mut out = vec![String::new()];
+    let mut rest = text;
+    while let Some(at) = rest.find(['%', '\\']) {
+        append(&mut out, &rest[..at]);
+        rest = &rest[at..];
+        let name = rest[1..].find('%').map(|end| &rest[1..=end]).filter(|name| is_name(name));
+        if let Some(name) = name.filter(|_| rest.starts_with('%')) {
+            let values = placeholders.get(name).map_or(&[][..], Vec::as_slice);
+            if out.len().saturating_mul(values.len()) > MAX_EXPANSION {
+                return Err(TooMany);
+            }
+            out = out.iter().flat_map(|head| values.iter().map(move |value| format!("{head}{value}"))).collect();
+            rest = &rest[name.len() + 2..];
+        } else if rest.starts_with("\\%") {
+            append(&mut out, "%");
+            rest = &rest[2..];
+        } else {
+            // A backslash that escapes something else stays for `parse`, together with what it escapes.
+            let length = if rest.starts_with("\\\\") { 2 } else { 1 };
+            append(&mut out, &rest[..length]);
+            rest = &rest[length..];
+        }
+    }
+    append(&mut out, rest);
+    Ok(out)
+}
+
+fn append(texts: &mut [String], tail: &str) {
+    texts.iter_mut().for_each(|text| text.push_str(tail));
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+}
+
+/// The characters that begin a Windows command-line option.
+const DASHES: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
+
+/// Every spelling of a pattern's options: a dash that follows no word character and precedes one is each of the five.
+pub fn windash(parts: &[GlobPart]) -> Result<Vec<Vec<GlobPart>>, TooMany> {
+    let mut out: Vec<Vec<GlobPart>> = vec![Vec::new()];
+    for part in parts {
+        let GlobPart::Text(text) = part else {
+            out.iter_mut().for_each(|spelling| spelling.push(part.clone()));
+            continue;
+        };
+        let texts = dash_spellings(text)?;
+        if out.len().saturating_mul(texts.len()) > MAX_EXPANSION {
+            return Err(TooMany);
+        }
+        out = out
+            .iter()
+            .flat_map(|head| texts.iter().map(|text| [head.as_slice(), &[GlobPart::Text(text.clone())]].concat()))
+            .collect();
+    }
+    Ok(out)
+}
+
+fn dash_spellings(text: &str) -> Result<Vec<String>, TooMany> {
+    let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let mut out = vec![String::new()];
+    let mut before = None;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if DASHES.contains(&c) && !word(before) && word(chars.peek().copied()) {
+            if out.len() * DASHES.len() > MAX_EXPANSION {
+                return Err(TooMany);
+            }
+            out = out.iter().flat_map(|head| DASHES.map(|dash| format!("{head}{dash}"))).collect();
+        } else {
+            out.iter_mut().for_each(|head| head.push(c));
+        }
+        before = Some(c);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(how: &StrHow) -> String {
+        match how {
+            StrHow::Exact(text) => format!("exact {text}"),
+            StrHow::Prefix(text) => format!("prefix {text}"),
+            StrHow::Suffix(text) => format!("suffix {text}"),
+            StrHow::Contains(text) => format!("contains {text}"),
+            StrHow::Glob(parts) => {
+                let shown = parts.iter().map(|part| match part {
+                    GlobPart::Text(text) => text.clone(),
+                    GlobPart::One => "<?>".into(),
+                    GlobPart::Many => "<*>".into(),
+                });
+                format!("glob {}", shown.collect::<String>())
+            }
+        }
+    }
+
+    #[test]
+    fn reads_wildcards_and_escapes() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(show(&comparison(parse(text), Place::Whole, true).how), expected, "{text}");
+        };
+        check("", "exact ");
+        check("a", "exact a");
+        check("*", "glob <*>");
+        check("***", "glob <*>");
+        check("a*", "prefix a");
+        check("*a", "suffix a");
+        check("*a**", "contains a");
+        check("a*b", "glob a<*>b");
+        check("a?", "glob a<?>");
+        check(r"\*", "exact *");
+        check(r"a\?*", "prefix a?");
+        check(r"C:\Windows", r"exact C:\Windows");
+        check(r"C:\\Windows", r"exact C:\Windows");
+        check(r"\\*", r"prefix \");
+        check(r"\\\*", r"exact \*");
+        check(r"\\\\x", r"exact \\x");
+        check(r"x\", r"exact x\");
+    }
+
+    #[test]
+    fn places_and_folds() {
+        let check = |text: &str, place: Place, cased: bool, expected: &str| {
+            assert_eq!(show(&comparison(parse(text), place, cased).how), expected, "{text}");
+        };
+        check("Aé", Place::Start, false, "prefix aé");
+        check("AÉ", Place::Start, false, "prefix aé");
+        check("A", Place::End, true, "suffix A");
+        check("A", Place::Anywhere, false, "contains a");
+        check("*A", Place::Start, false, "contains a");
+        check("a*b", Place::Anywhere, false, "glob <*>a<*>b<*>");
+        check("", Place::Anywhere, false, "glob <*>");
+    }
+
+    #[test]
+    fn puts_placeholders_in() {
+        let lists = Placeholders::from([
+            ("a".into(), vec!["x".into(), "y*".into()]),
+            ("b".into(), vec!["1".into(), "2".into()]),
+            ("none".into(), vec![]),
+            ("many".into(), (0..200).map(|n| n.to_string()).collect()),
+        ]);
+        let check = |text: &str, expected: &[&str]| assert_eq!(expand(text, &lists).unwrap(), expected, "{text}");
+        check("plain", &["plain"]);
+        check("%a%", &["x", "y*"]);
+        check("<%a%-%b%>", &["<x-1>", "<x-2>", "<y*-1>", "<y*-2>"]);
+        check("%none%", &[]);
+        check("x%unknown%", &[]);
+        check(r"\%plain%a%", &["%plainx", "%plainy*"]);
+        check("100% of %a%", &["100% of x", "100% of y*"]);
+        check(r"a\\%a%\*", &[r"a\\x\*", r"a\\y*\*"]);
+        check("%", &["%"]);
+        check("%%", &["%%"]);
+        assert_eq!(expand("%many%%many%", &lists), Err(TooMany));
+    }
+
+    #[test]
+    fn spells_dashes() {
+        let check = |text: &str, count: usize, first: &str, last: &str| {
+            let all = windash(&parse(text)).unwrap();
+            assert_eq!(all.len(), count, "{text}");
+            assert_eq!(all.first(), Some(&parse(first)));
+            assert_eq!(all.last(), Some(&parse(last)));
+        };
+        check("none", 1, "none", "none");
+        check("a-b", 1, "a-b", "a-b");
+        check("-enc", 5, "-enc", "\u{2015}enc");
+        check("*/x -y*", 25, "*-x -y*", "*\u{2015}x \u{2015}y*");
+        assert_eq!(windash(&parse(&"-a ".repeat(9))), Err(TooMany));
+    }
+}
