@@ -76,10 +76,11 @@ fn quantifier(text: &str) -> Result<Quantifier, PathError> {
     if let Some((_, found)) = QUANTIFIERS.iter().find(|(name, _)| *name == text) {
         return Ok(*found);
     }
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        if let Ok(index) = text.parse() {
-            return Ok(Quantifier::Index(index));
-        }
+    if !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && let Ok(index) = text.parse()
+    {
+        return Ok(Quantifier::Index(index));
     }
     let help = did_you_mean(text, QUANTIFIERS.map(|(name, _)| name));
     let message = format!("`[{text}]` is none of [any], [all], [all_or_empty], [none] and [NUMBER]");

@@ -69,10 +69,10 @@ pub fn foreign(document: &Node) -> Option<String> {
         [("product", &["kubernetes"]), ("service", &["audit"]), ("category", &["application", "audit"])];
     let source = document.get("logsource")?;
     for (key, values) in wanted {
-        if let Some(text) = source.get(key).and_then(Node::as_text) {
-            if !values.iter().any(|value| text.eq_ignore_ascii_case(value)) {
-                return Some(format!("its log source has the {key} `{text}`"));
-            }
+        if let Some(text) = source.get(key).and_then(Node::as_text)
+            && !values.iter().any(|value| text.eq_ignore_ascii_case(value))
+        {
+            return Some(format!("its log source has the {key} `{text}`"));
         }
     }
     None
