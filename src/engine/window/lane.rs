@@ -21,6 +21,8 @@ pub(super) struct Shared {
     pub(super) stats: WindowStats,
     pub(super) across: Across,
     pub(super) output: Output,
+    /// No cluster will bring anything earlier.
+    limit: Option<i64>,
     /// Room to work in, kept for its memory.
     run: Vec<Item>,
     fired: Vec<Fired>,
@@ -40,6 +42,7 @@ impl Shared {
             },
             across: Across::new(&plans, &settings),
             output: Output::new(settings.ordered_output, settings.reorder_matches_max),
+            limit: None,
             set,
             plans,
             settings,
@@ -51,14 +54,16 @@ impl Shared {
 
     /// No cluster will bring anything earlier than `limit`: lets go what waited for it.
     pub(super) fn advance(&mut self, limit: Option<i64>, out: &mut Vec<Firing>) {
-        self.across.published = self.across.published.max(limit);
+        self.limit = self.limit.max(limit);
+        self.across.published = self.across.published.max(self.limit);
         self.release_across(out);
-        self.output.flush(limit, out);
+        self.output.flush(self.limit, out);
     }
 
     /// Everything that waits is due.
     pub(super) fn finish(&mut self, out: &mut Vec<Firing>) {
         let end = self.across.reorder.newest().map(|t| t.saturating_add(1));
+        self.limit = self.limit.max(end);
         self.across.published = self.across.published.max(end);
         self.release_across(out);
         self.output.finish(out);
@@ -78,7 +83,9 @@ impl Shared {
 
     fn release_across(&mut self, out: &mut Vec<Firing>) {
         let Some(limit) = self.across.published else { return };
-        while self.across.reorder.oldest().is_some_and(|t| t < limit) {
+        while let Some(time) = self.across.reorder.oldest().filter(|t| *t < limit) {
+            // As if the limit had come here step by step, so that no more is held than there must be.
+            self.output.flush(self.limit.min(Some(time)), out);
             self.across.reorder.pop_run(&mut self.run);
             self.stats.buffered -= self.run.len() as u64;
             let Shared { plans, settings, run, stats, fired, .. } = self;
