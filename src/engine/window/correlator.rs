@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::lane::{Lane, Shared};
 use super::plan::Plans;
+use super::watermark::Elsewhere;
 use super::{Settings, WindowStats};
 use crate::engine::CaptureTable;
 use crate::engine::matches::{ClusterId, Firing, Match, SourceId};
@@ -15,34 +16,6 @@ use crate::rules::RuleSet;
 pub struct Correlator {
     lanes: BTreeMap<ClusterId, Lane>,
     shared: Shared,
-}
-
-/// What the other clusters hold while one of them moves.
-#[derive(Debug, Clone, Copy, Default)]
-struct Elsewhere {
-    /// The slowest of those that still run.
-    hold: Option<i64>,
-    /// How far those that have ended came.
-    end: Option<i64>,
-}
-
-impl Elsewhere {
-    fn with(self, lane: &Lane) -> Self {
-        Elsewhere {
-            hold: self.hold.into_iter().chain(lane.marks.hold()).min(),
-            end: self.end.max(lane.marks.published()),
-        }
-    }
-
-    /// The limit with a cluster that runs and has come to `published`.
-    fn limit_with(self, published: Option<i64>) -> Option<i64> {
-        self.hold.into_iter().chain(published).min().or(self.end)
-    }
-
-    /// The time below which no cluster will bring anything: the slowest of those that run; when none does, the last.
-    fn limit(self) -> Option<i64> {
-        self.hold.or(self.end)
-    }
 }
 
 impl Correlator {
@@ -71,7 +44,7 @@ impl Correlator {
         out: &mut Vec<Firing>,
     ) {
         self.lane(cluster).marks.reopen(source);
-        let elsewhere = self.elsewhere(Some(cluster));
+        let elsewhere = self.elsewhere(cluster);
         let Correlator { lanes, shared } = self;
         let Some(lane) = lanes.get_mut(&cluster) else { return };
         let others = lane.marks.others(source);
@@ -81,43 +54,46 @@ impl Correlator {
             let before = front.max(matched.newest_before);
             // The watermark moves with the events before this match, as if each were a batch of its own.
             lane.marks.publish(lane.marks.at(source, before, others));
-            lane.release(shared, out);
-            shared.advance(elsewhere.limit_with(lane.marks.published()), out);
-            lane.take(matched, before, shared, out);
+            lane.release(elsewhere, shared, out);
+            lane.take(matched, before, elsewhere, shared, out);
         }
         lane.marks.read(source, newest);
         lane.marks.publish(lane.marks.current());
-        lane.release(shared, out);
-        shared.advance(elsewhere.limit_with(lane.marks.published()), out);
+        lane.release(elsewhere, shared, out);
     }
 
     /// The input has ended, or is idle: it no longer holds the watermark. When all inputs of a cluster have ended,
     /// everything of the cluster is due.
     pub fn finish_source(&mut self, source: SourceId, out: &mut Vec<Firing>) {
-        let Correlator { lanes, shared } = self;
-        // All lanes first: none may go on before each has brought what it held.
-        for lane in lanes.values_mut() {
-            if !lane.marks.end(source) {
-                continue;
-            }
-            if lane.marks.all_ended() {
-                lane.drain(shared, out);
-            } else {
-                lane.marks.publish(lane.marks.current());
-                lane.release(shared, out);
+        let clusters: Vec<ClusterId> = self.lanes.keys().copied().collect();
+        for cluster in clusters {
+            let elsewhere = self.elsewhere(cluster);
+            let Some(lane) = self.lanes.get_mut(&cluster) else { continue };
+            if lane.marks.end(source) {
+                if lane.marks.all_ended() {
+                    lane.end();
+                } else {
+                    lane.marks.publish(lane.marks.current());
+                }
+                lane.release(elsewhere, &mut self.shared, out);
+                // It may have been the slowest, and have had nothing left.
+                let limit = elsewhere.with(&lane.marks).limit();
+                self.shared.advance(limit, out);
             }
         }
-        let limit = self.elsewhere(None).limit();
-        self.shared.advance(limit, out);
     }
 
     /// All inputs have ended: everything that waits is due.
     pub fn finish(&mut self, out: &mut Vec<Firing>) {
-        for lane in self.lanes.values_mut() {
-            lane.marks.end_all();
-            lane.drain(&mut self.shared, out);
+        self.lanes.values_mut().for_each(Lane::end);
+        let Correlator { lanes, shared } = self;
+        // The clusters side by side, in the order of time.
+        let oldest = |lane: &&mut Lane| lane.oldest().unwrap_or(i64::MAX);
+        while let Some(lane) = lanes.values_mut().filter(|lane| lane.oldest().is_some()).min_by_key(oldest) {
+            shared.advance(lane.oldest(), out);
+            lane.release_run(shared, out);
         }
-        self.shared.finish(out);
+        shared.finish(out);
     }
 
     /// What was counted so far.
@@ -136,8 +112,8 @@ impl Correlator {
         self.lanes.entry(cluster).or_insert_with(|| Lane::new(shared))
     }
 
-    fn elsewhere(&self, except: Option<ClusterId>) -> Elsewhere {
-        let others = self.lanes.iter().filter(|(id, _)| Some(**id) != except);
-        others.fold(Elsewhere::default(), |sum, (_, lane)| sum.with(lane))
+    fn elsewhere(&self, except: ClusterId) -> Elsewhere {
+        let others = self.lanes.iter().filter(|(id, _)| **id != except);
+        others.fold(Elsewhere::default(), |sum, (_, lane)| sum.with(&lane.marks))
     }
 }

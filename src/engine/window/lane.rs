@@ -6,7 +6,7 @@ use super::output::Output;
 use super::plan::Plans;
 use super::reorder::{Item, Reorder};
 use super::seen::{Key, Seen, Sight};
-use super::watermark::Watermark;
+use super::watermark::{Elsewhere, Watermark};
 use super::windows::{Fired, Windows};
 use super::{Late, Settings, WindowStats};
 use crate::engine::matches::{Firing, Match, Origin};
@@ -21,6 +21,8 @@ pub(super) struct Shared {
     pub(super) stats: WindowStats,
     pub(super) across: Across,
     pub(super) output: Output,
+    /// No cluster will bring anything earlier.
+    limit: Option<i64>,
     /// Room to work in, kept for its memory.
     run: Vec<Item>,
     fired: Vec<Fired>,
@@ -40,6 +42,7 @@ impl Shared {
             },
             across: Across::new(&plans, &settings),
             output: Output::new(settings.ordered_output, settings.reorder_matches_max),
+            limit: None,
             set,
             plans,
             settings,
@@ -51,9 +54,23 @@ impl Shared {
 
     /// No cluster will bring anything earlier than `limit`: lets go what waited for it.
     pub(super) fn advance(&mut self, limit: Option<i64>, out: &mut Vec<Firing>) {
-        self.across.published = self.across.published.max(limit);
+        self.limit = self.limit.max(limit);
+        self.across.published = self.across.published.max(self.limit);
         self.release_across(out);
-        // Only now: what a cluster has just brought in bulk may have left again.
+        self.output.flush(self.limit, out);
+    }
+
+    /// Everything that waits is due.
+    pub(super) fn finish(&mut self, out: &mut Vec<Firing>) {
+        let end = self.across.reorder.newest().map(|t| t.saturating_add(1));
+        self.limit = self.limit.max(end);
+        self.across.published = self.across.published.max(end);
+        self.release_across(out);
+        self.output.finish(out);
+    }
+
+    /// Lets go the oldest matches that wait for other clusters, if there are too many.
+    fn force_across(&mut self, out: &mut Vec<Firing>) {
         while self.across.reorder.len() > self.settings.reorder_matches_max
             && let Some(oldest) = self.across.reorder.oldest()
         {
@@ -62,25 +79,19 @@ impl Shared {
             self.release_across(out);
             self.stats.reorder_forced += (before - self.across.reorder.len()) as u64;
         }
-        self.output.flush(limit, &mut self.stats, out);
-    }
-
-    /// Everything that waits is due.
-    pub(super) fn finish(&mut self, out: &mut Vec<Firing>) {
-        let end = self.across.reorder.newest().map(|t| t.saturating_add(1));
-        self.across.published = self.across.published.max(end);
-        self.release_across(out);
-        self.output.finish(out);
     }
 
     fn release_across(&mut self, out: &mut Vec<Firing>) {
         let Some(limit) = self.across.published else { return };
-        while self.across.reorder.pop_run(limit, &mut self.run) {
+        while let Some(time) = self.across.reorder.oldest().filter(|t| *t < limit) {
+            // As if the limit had come here step by step, so that no more is held than there must be.
+            self.output.flush(self.limit.min(Some(time)), out);
+            self.across.reorder.pop_run(&mut self.run);
             self.stats.buffered -= self.run.len() as u64;
             let Shared { plans, settings, run, stats, fired, .. } = self;
             self.across.windows.run(plans, settings, run, stats, fired);
             self.tell_fired();
-            self.output.take(&mut self.firings, out);
+            self.output.take(&mut self.firings, &mut self.stats, out);
         }
     }
 
@@ -145,7 +156,14 @@ impl Lane {
     }
 
     /// Takes a match in, at the watermark of this moment. `before` is the newest time of its source before it.
-    pub(super) fn take(&mut self, mut matched: Match, before: Option<i64>, shared: &mut Shared, out: &mut Vec<Firing>) {
+    pub(super) fn take(
+        &mut self,
+        mut matched: Match,
+        before: Option<i64>,
+        elsewhere: Elsewhere,
+        shared: &mut Shared,
+        out: &mut Vec<Firing>,
+    ) {
         shared.stats.matches += 1;
         let time = match matched.time {
             Some(time) => time,
@@ -171,7 +189,7 @@ impl Lane {
         {
             let before = self.reorder.len();
             self.marks.publish(Some(oldest.saturating_add(1)));
-            self.release(shared, out);
+            self.release(elsewhere, shared, out);
             shared.stats.reorder_forced += (before - self.reorder.len()) as u64;
         }
     }
@@ -187,25 +205,40 @@ impl Lane {
         shared.stats.late += 1;
         if shared.alerts(matched.rule) {
             shared.firings.push(rule_firing(item, true));
-            shared.output.take(&mut shared.firings, out);
+            shared.output.take(&mut shared.firings, &mut shared.stats, out);
         }
         true
     }
 
-    /// Lets go everything that the watermark has passed.
-    pub(super) fn release(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
-        let Some(limit) = self.marks.published() else { return };
-        while self.reorder.pop_run(limit, &mut shared.run) {
+    /// Lets go everything that the watermark has passed. What all clusters share moves along, event by event, so that it
+    /// does not matter in how many steps the watermark came here.
+    pub(super) fn release(&mut self, elsewhere: Elsewhere, shared: &mut Shared, out: &mut Vec<Firing>) {
+        let published = self.marks.published();
+        while let Some(time) = self.oldest().filter(|t| Some(*t) < published) {
+            shared.advance(elsewhere.limit_with(Some(time)), out);
+            self.release_run(shared, out);
+        }
+        shared.advance(elsewhere.limit_with(published), out);
+    }
+
+    /// Lets go the earliest event, due or not.
+    pub(super) fn release_run(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
+        if self.reorder.pop_run(&mut shared.run) {
             shared.stats.buffered -= shared.run.len() as u64;
             self.judge(shared, out);
         }
     }
 
+    /// Time of the earliest event that waits.
+    pub(super) fn oldest(&self) -> Option<i64> {
+        self.reorder.oldest()
+    }
+
     /// Every source has ended: everything is due, and the watermark goes just past the newest event.
-    pub(super) fn drain(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
+    pub(super) fn end(&mut self) {
+        self.marks.end_all();
         let end = self.marks.newest().max(self.reorder.newest());
         self.marks.publish(end.map(|t| t.saturating_add(1)));
-        self.release(shared, out);
     }
 
     /// One event has come out of the reorder buffer, as the matches of its rules (in `shared.run`).
@@ -229,7 +262,8 @@ impl Lane {
         self.windows.run(&shared.plans, &shared.settings, &shared.run, &mut shared.stats, &mut shared.fired);
         forward(shared);
         shared.tell_fired();
-        shared.output.take(&mut shared.firings, out);
+        shared.output.take(&mut shared.firings, &mut shared.stats, out);
+        shared.force_across(out);
     }
 }
 

@@ -57,7 +57,7 @@ impl Output {
     }
 
     /// Takes the firings of one event; `firings` is emptied.
-    pub(super) fn take(&mut self, firings: &mut Vec<Firing>, out: &mut Vec<Firing>) {
+    pub(super) fn take(&mut self, firings: &mut Vec<Firing>, stats: &mut WindowStats, out: &mut Vec<Firing>) {
         if !self.ordered {
             firings.sort_by(order);
             out.append(firings);
@@ -67,15 +67,15 @@ impl Output {
             self.held.push(Held { firing, arrived: self.arrived });
             self.arrived += 1;
         }
-    }
-
-    /// Lets everything earlier than `limit` go, and the earliest if too many are held.
-    pub(super) fn flush(&mut self, limit: Option<i64>, stats: &mut WindowStats, out: &mut Vec<Firing>) {
-        while self.held.peek().is_some_and(|h| Some(h.firing.time) < limit) {
-            out.extend(self.held.pop().map(|h| h.firing));
-        }
         while self.held.len() > self.max {
             stats.output_forced += 1;
+            out.extend(self.held.pop().map(|h| h.firing));
+        }
+    }
+
+    /// Lets everything earlier than `limit` go.
+    pub(super) fn flush(&mut self, limit: Option<i64>, out: &mut Vec<Firing>) {
+        while self.held.peek().is_some_and(|h| Some(h.firing.time) < limit) {
             out.extend(self.held.pop().map(|h| h.firing));
         }
     }

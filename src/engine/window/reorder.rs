@@ -94,16 +94,12 @@ impl Reorder {
         self.newest
     }
 
-    /// Takes the next event: all items of the earliest (time, identity), in order, if its time is below `limit`.
-    /// `run` is overwritten; false if nothing is due.
-    pub(super) fn pop_run(&mut self, limit: i64, run: &mut Vec<Item>) -> bool {
+    /// Takes the next event: all items of the earliest (time, identity), in order. `run` is overwritten; false if nothing
+    /// waits.
+    pub(super) fn pop_run(&mut self, run: &mut Vec<Item>) -> bool {
         run.clear();
-        while let Some(next) = self.heap.peek() {
-            let goes_on = match run.first() {
-                None => next.item.time < limit,
-                Some(first) => (first.time, first.matched.identity) == (next.item.time, next.item.matched.identity),
-            };
-            if !goes_on {
+        while let Some(Waiting { item: next, .. }) = self.heap.peek() {
+            if run.first().is_some_and(|f| (f.time, f.matched.identity) != (next.time, next.matched.identity)) {
                 break;
             }
             run.extend(self.heap.pop().map(|w| w.item));

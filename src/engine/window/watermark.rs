@@ -104,6 +104,32 @@ impl Watermark {
     }
 }
 
+/// What the other clusters hold while one of them moves.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Elsewhere {
+    /// The slowest of those that still run.
+    hold: Option<i64>,
+    /// How far those that have ended came.
+    end: Option<i64>,
+}
+
+impl Elsewhere {
+    pub(super) fn with(self, marks: &Watermark) -> Self {
+        Elsewhere { hold: self.hold.into_iter().chain(marks.hold()).min(), end: self.end.max(marks.published()) }
+    }
+
+    /// The time below which no cluster will bring anything, when the one that moves has come to `published`: the
+    /// slowest of those that run; when none is known to, the last of those that have ended.
+    pub(super) fn limit_with(self, published: Option<i64>) -> Option<i64> {
+        self.hold.into_iter().chain(published).min().or(self.end)
+    }
+
+    /// The same when none moves.
+    pub(super) fn limit(self) -> Option<i64> {
+        self.limit_with(None)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

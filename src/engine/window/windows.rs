@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use smallvec::SmallVec;
 
 use super::evidence::Evidence;
 use super::fan::{Hit, Signal, hits};
@@ -160,13 +161,23 @@ impl Windows {
         }
     }
 
-    /// The evidence number of a match; matches of the same event share one.
+    /// The evidence number of a match. Matches of the same event share one; all of a run get theirs together, so that
+    /// numbers grow in event order.
     fn number(&mut self, run: &[Item], index: usize, stats: &mut WindowStats) -> u64 {
-        let stage: Stage = run[index].matched.stage;
-        let known = self.numbers.iter().zip(run).find_map(|(n, item)| n.filter(|_| item.matched.stage == stage));
-        let number = known.unwrap_or_else(|| self.evidence.push(&run[index].matched.excerpt, stats));
-        self.numbers[index] = Some(number);
-        number
+        if let Some(number) = self.numbers[index] {
+            return number;
+        }
+        let mut stages: SmallVec<[Stage; 4]> = run.iter().map(|item| item.matched.stage).collect();
+        stages.sort_unstable();
+        stages.dedup();
+        for stage in stages {
+            let mut number = None;
+            for (item, slot) in run.iter().zip(&mut self.numbers).filter(|(item, _)| item.matched.stage == stage) {
+                *slot = Some(*number.get_or_insert_with(|| self.evidence.push(&item.matched.excerpt, stats)));
+            }
+        }
+        // Each item has a stage, so each has a number by now.
+        self.numbers[index].unwrap_or_default()
     }
 
     #[allow(clippy::too_many_arguments)]
