@@ -6,6 +6,7 @@ pub mod excerpt;
 pub mod index;
 pub mod text;
 pub mod matches;
+pub mod necessary;
 pub mod program;
 pub mod window;
 

@@ -9,7 +9,7 @@ use super::path::{Derived, Field, Path, Root};
 use super::site::Site;
 use super::structure::Flaw;
 use super::time::parse_micros;
-use super::walk::{Node, Visit};
+use super::walk::{Missing, Node, Visit};
 use super::Stage;
 
 /// A top-level member of an event that rules may ask for (audit.k8s.io/v1 `Event`).
@@ -100,6 +100,20 @@ struct Located {
     code: Option<Raw>,
 }
 
+/// Answers that are kept once they have been worked out.
+#[derive(Default)]
+pub(super) struct Kept<'a> {
+    pub actor_username: OnceCell<Option<&'a str>>,
+    pub actor_kind: OnceCell<&'static str>,
+    pub client_ip: OnceCell<Option<&'a str>>,
+    pub credential: OnceCell<Option<Raw>>,
+    pub decision: OnceCell<Option<&'a str>>,
+    pub outcome: OnceCell<&'static str>,
+    pub dry_run: OnceCell<bool>,
+    pub pod_specs: OnceCell<(&'a [Node<'a>], Missing)>,
+    pub containers: OnceCell<(&'a [Node<'a>], Missing)>,
+}
+
 /// One event: one stage of one API request.
 pub struct Event<'a> {
     pub(super) doc: Doc<'a>,
@@ -114,6 +128,8 @@ pub struct Event<'a> {
     duplicate_keys: bool,
     stage: Stage,
     uri: OnceCell<&'a str>,
+    /// What several rules ask for and costs a walk, kept for the event's life.
+    pub(super) kept: Kept<'a>,
     /// Set when a walk met bytes that are no JSON.
     pub(super) malformed: Cell<bool>,
 }
@@ -143,6 +159,7 @@ impl<'a> Event<'a> {
             duplicate_keys: false,
             stage: Stage::Other,
             uri: OnceCell::new(),
+            kept: Kept::default(),
             malformed: Cell::new(false),
         };
         let mut members = doc.members(raw);
