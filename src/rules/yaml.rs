@@ -120,16 +120,29 @@ impl Node {
     }
 }
 
-/// Reads all documents of a file; documents without content are left out.
-pub fn parse(text: &str) -> Result<Vec<Node>, YamlError> {
+/// Reads all documents of a file; documents without content are left out. A file that is no YAML has no documents; what is
+/// wrong with one document (a key that stands twice) leaves the others alone.
+pub fn parse(text: &str) -> (Vec<Node>, Vec<YamlError>) {
     if text.len() > MAX_FILE_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", text.len());
-        return Err(YamlError { message, span: Span::default() });
+        return (Vec::new(), vec![YamlError { message, span: Span::default() }]);
     }
-    let documents: Vec<Spanned<Raw>> = serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| {
-        YamlError { span: error.location().map(span_of).unwrap_or_default(), message: message_of(&error) }
-    })?;
-    documents.into_iter().map(|document| convert(document, text)).collect()
+    match serde_saphyr::from_multiple_with_options::<Spanned<Raw>>(text, options()) {
+        Ok(raw) => {
+            let (mut documents, mut errors) = (Vec::with_capacity(raw.len()), Vec::new());
+            for document in raw {
+                match convert(document, text) {
+                    Ok(document) => documents.push(document),
+                    Err(error) => errors.push(error),
+                }
+            }
+            (documents, errors)
+        }
+        Err(error) => {
+            let span = error.location().map(span_of).unwrap_or_default();
+            (Vec::new(), vec![YamlError { message: message_of(&error), span }])
+        }
+    }
 }
 
 fn options() -> serde_saphyr::Options {
@@ -334,7 +347,7 @@ mod tests {
     #[test]
     fn keeps_what_was_written_and_where() {
         let check = |text: &str, expected: &str| {
-            let shown: Vec<String> = parse(text).unwrap().iter().map(show).collect();
+            let shown: Vec<String> = parse(text).0.iter().map(show).collect();
             assert_eq!(shown.join(" | "), expected, "{text}");
         };
         check("a: 403", "{a@1:1: int 403 403@1:4}@1:1");
@@ -360,7 +373,8 @@ mod tests {
     #[test]
     fn refuses_with_a_place() {
         let check = |text: &str, line: u32, part: &str| {
-            let error = parse(text).unwrap_err();
+            let (_, errors) = parse(text);
+            let error = &errors[0];
             assert!(error.message.contains(part) && error.span.line == line, "{text:.60}: {error:?}");
         };
         check("a: 1\nb: 2\na: 3", 3, "first at 1:1");
@@ -376,19 +390,25 @@ mod tests {
     }
 
     #[test]
+    fn a_broken_document_leaves_the_others_alone() {
+        let (documents, errors) = parse("a: 1\n---\nb: 1\nb: 2\n---\nc: 1\n");
+        assert_eq!((documents.len(), errors.len(), errors[0].span.line), (2, 1, 4));
+    }
+
+    #[test]
     fn a_bomb_costs_nothing() {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..12 {
             let refs = vec![format!("*a{}", n - 1); 10].join(", ");
             text.push_str(&format!("a{n}: &a{n} [{refs}]\n"));
         }
-        assert!(parse(&text).is_err());
+        assert!(parse(&text).0.is_empty());
     }
 
     #[test]
     fn tells_places_inside_a_text() {
         let check = |text: &str, offset: usize, expected: (u32, u32)| {
-            let documents = parse(text).unwrap();
+            let (documents, _) = parse(text);
             let span = documents[0].get("c").unwrap().span_at(offset);
             assert_eq!((span.line, span.column), expected, "{text}");
         };
