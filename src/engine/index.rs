@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use hashbrown::HashMap;
 
 use super::condition::scalar_text;
-use super::necessary::{ABSENT, Dimension, class, necessary};
+use super::necessary::{ABSENT, Dimension, SYSTEM, class, necessary};
 use crate::event::fold;
 use crate::event::view::Event;
 use crate::rules::expr::Expr;
@@ -85,12 +85,18 @@ impl Table {
             Dimension::Verb => event.verb(),
             Dimension::Resource => event.resource(),
             Dimension::Subresource => event.subresource(),
+            Dimension::ApiGroup => event.api_group(),
+            Dimension::Prefix => Some(match event.username() {
+                Some(name) if fold(name).starts_with(SYSTEM) => SYSTEM,
+                _ => "",
+            }),
             Dimension::Username => event.username(),
             Dimension::Actor => event.actor_username(),
             Dimension::ActorKind => Some(event.actor_kind()),
             Dimension::Namespace => event.namespace(),
             Dimension::Stage => event.slot(crate::event::view::Slot::Stage).and_then(|raw| event.text(raw)),
             Dimension::Credential => event.credential_kind(),
+            Dimension::Impersonation => event.slot(crate::event::view::Slot::ImpersonatedUser).map(|_| "yes"),
             _ => Some(class(event.code())),
         };
         let named = self.by_value.get(&*fold(value.unwrap_or(ABSENT)));

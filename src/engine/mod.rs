@@ -5,6 +5,7 @@ pub mod condition;
 pub mod excerpt;
 pub mod index;
 pub mod text;
+pub mod trace;
 pub mod matches;
 pub mod necessary;
 pub mod program;

@@ -3,7 +3,7 @@
 use crate::event::fold;
 use crate::event::path::{Derived, Fast, Field, Part, Root};
 use crate::event::view::Slot;
-use crate::rules::expr::{Cmp, Expr, Op, StrHow, Test};
+use crate::rules::expr::{Cmp, Expr, Op, StrHow, StrOp, Test};
 
 /// What the index looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,14 +11,17 @@ use crate::rules::expr::{Cmp, Expr, Op, StrHow, Test};
 pub enum Dimension {
     Resource,
     Verb,
+    ApiGroup,
     Subresource,
     Code,
     Stage,
     Namespace,
     Username,
+    Prefix,
     Actor,
     ActorKind,
     Credential,
+    Impersonation,
     UserGroup,
     ActorGroup,
     Annotation,
@@ -26,17 +29,20 @@ pub enum Dimension {
 
 impl Dimension {
     /// All of them, those that narrow most for least first.
-    pub const ALL: [Dimension; 13] = [
+    pub const ALL: [Dimension; 16] = [
         Dimension::Resource,
         Dimension::Verb,
+        Dimension::ApiGroup,
         Dimension::Subresource,
         Dimension::Code,
         Dimension::Stage,
         Dimension::Namespace,
         Dimension::Username,
+        Dimension::Prefix,
         Dimension::Actor,
         Dimension::ActorKind,
         Dimension::Credential,
+        Dimension::Impersonation,
         Dimension::UserGroup,
         Dimension::ActorGroup,
         Dimension::Annotation,
@@ -47,6 +53,9 @@ impl Dimension {
         matches!(self, Dimension::UserGroup | Dimension::ActorGroup | Dimension::Annotation)
     }
 }
+
+/// What the names of Kubernetes' own users start with.
+pub const SYSTEM: &str = "system:";
 
 /// Stands for a field that is absent or null. No value of an event folds to it, since NUL never folds to a letter and a
 /// value of this very text only makes more candidates.
@@ -68,6 +77,10 @@ pub fn class(code: Option<i64>) -> &'static str {
 pub fn necessary(expr: &Expr, dimension: Dimension) -> Option<Vec<Box<str>>> {
     match expr {
         Expr::Const(false) => Some(Vec::new()),
+        Expr::Not(part) if dimension == Dimension::Prefix => match &**part {
+            Expr::Test(test) => prefixes(test).filter(|all| all.contains(&SYSTEM)).map(|_| vec!["".into()]),
+            _ => None,
+        },
         Expr::Const(true) | Expr::Not(_) | Expr::Each(_) => None,
         Expr::And(parts) => {
             // Each part alone is necessary: the shortest list is the sharpest.
@@ -94,6 +107,11 @@ fn named(test: &Test, dimension: Dimension) -> Option<Vec<Box<str>>> {
         Dimension::Code if field.root == Root::Derived(Derived::Outcome) => outcomes(test),
         Dimension::Code => (field.root == Root::Fast(Fast::Code)).then(|| codes(test)).flatten(),
         Dimension::Annotation => annotation(test, &field),
+        Dimension::Prefix => {
+            let system = prefixes(test)?.iter().all(|prefix| prefix.starts_with(SYSTEM));
+            system.then(|| vec![SYSTEM.into()])
+        }
+        Dimension::Impersonation => (field.root == Root::Slot(Slot::ImpersonatedUser) && needs_value(test)).then(|| vec!["yes".into()]),
         Dimension::Credential => derived(Derived::CredentialId).and_then(|()| credential(test)),
         Dimension::ActorGroup => derived(Derived::ActorGroups).and_then(|()| exact(test, false)),
         Dimension::UserGroup => {
@@ -102,10 +120,11 @@ fn named(test: &Test, dimension: Dimension) -> Option<Vec<Box<str>>> {
         Dimension::Actor => derived(Derived::ActorUsername).and_then(|()| exact(test, true)),
         Dimension::ActorKind => derived(Derived::ActorKind).and_then(|()| exact(test, true)),
         Dimension::Stage => (field.root == Root::Slot(Slot::Stage)).then(|| exact(test, true)).flatten(),
-        Dimension::Resource | Dimension::Verb | Dimension::Subresource | Dimension::Namespace | Dimension::Username => {
+        Dimension::Resource | Dimension::Verb | Dimension::ApiGroup | Dimension::Subresource | Dimension::Namespace | Dimension::Username => {
             let fast = match dimension {
                 Dimension::Resource => Fast::Resource,
                 Dimension::Verb => Fast::Verb,
+                Dimension::ApiGroup => Fast::ApiGroup,
                 Dimension::Subresource => Fast::Subresource,
                 Dimension::Namespace => Fast::Namespace,
                 _ => Fast::Username,
@@ -117,6 +136,20 @@ fn named(test: &Test, dimension: Dimension) -> Option<Vec<Box<str>>> {
 
 fn is_run(field: &Field, name: &str) -> bool {
     matches!(&*field.path.0, [Part::Run(run)] if &**run == name)
+}
+
+/// What the usernames start with that a test of the authenticated user names.
+fn prefixes(test: &Test) -> Option<Vec<&str>> {
+    if test.field.as_deref() != Some("user.username") {
+        return None;
+    }
+    fn prefix(op: &Op) -> Option<&str> {
+        match op {
+            Op::Str(StrOp { how: StrHow::Exact(text) | StrHow::Prefix(text), cased: false }) => Some(text),
+            _ => None,
+        }
+    }
+    test.any_of.iter().map(prefix).collect()
 }
 
 /// Whole values, and absence where the dimension knows it.
@@ -183,6 +216,10 @@ fn annotation(test: &Test, field: &Field) -> Option<Vec<Box<str>>> {
     let (Root::Slot(Slot::Annotations), [Part::Run(key) | Part::Key(key)]) = (field.root, &*field.path.0) else {
         return None;
     };
-    let positive = |op: &Op| !matches!(op, Op::Null | Op::Exists(false));
-    test.any_of.iter().all(positive).then(|| vec![fold(key).into()])
+    needs_value(test).then(|| vec![fold(key).into()])
+}
+
+/// Whether the test cannot hold for an absent field.
+fn needs_value(test: &Test) -> bool {
+    !test.any_of.iter().any(|op| matches!(op, Op::Null | Op::Exists(false)))
 }

@@ -85,8 +85,26 @@ impl<'a> Event<'a> {
                 text(self.user_agent().map(|agent| agent.split('/').next().unwrap_or(agent)), visit)
             }
             Derived::Outcome => text(Some(self.outcome()), visit),
+            Derived::AuditIdIsUuid => text(self.derived_text(field).flatten(), visit),
         }
         missing
+    }
+
+    /// The value of a derived field that has one text at most; `None` for the others.
+    #[inline]
+    pub fn derived_text(&self, field: Derived) -> Option<Option<&'a str>> {
+        Some(match field {
+            Derived::ActorUsername => self.actor_username(),
+            Derived::ActorKind => Some(self.actor_kind()),
+            Derived::Cluster => Some(self.cluster),
+            Derived::ClientIp => self.client_ip(),
+            Derived::Decision => self.decision(),
+            Derived::LongRunning => Some(if self.long_running() { "true" } else { "false" }),
+            Derived::DryRun => Some(if self.dry_run() { "true" } else { "false" }),
+            Derived::AuditIdIsUuid => self.audit_id().map(|id| if is_uuid(id) { "true" } else { "false" }),
+            Derived::Outcome => Some(self.outcome()),
+            _ => return None,
+        })
     }
 
     /// The impersonated user if there is one, else the authenticated one.
@@ -509,6 +527,15 @@ impl<'a> Event<'a> {
             _ => self.derived(field, &Path::default(), &mut |node| self.each(node, visit)),
         }
     }
+}
+
+/// Whether the text has the shape of a UUID (RFC 9562), as the API server makes them.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The view of one audit event: where its members stand. Bodies stay byte ranges until a rule asks for a path inside.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 use bumpalo::Bump;
 
@@ -112,6 +112,8 @@ pub(super) struct Kept<'a> {
     pub dry_run: OnceCell<bool>,
     pub pod_specs: OnceCell<(&'a [Node<'a>], Missing)>,
     pub containers: OnceCell<(&'a [Node<'a>], Missing)>,
+    /// Members of the objects inside bodies that were walked, by the object's start.
+    pub objects: RefCell<smallvec::SmallVec<[(usize, &'a [(Raw, Raw)]); 8]>>,
 }
 
 /// One event: one stage of one API request.

@@ -10,6 +10,9 @@ use super::view::Event;
 /// bounded by the path's length.
 const ARRAYS_MAX: u32 = 64;
 
+/// How many objects' members are kept per event; a look through them must stay cheaper than a walk.
+const OBJECTS_MAX: usize = 64;
+
 /// A value that a path led to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Node<'a> {
@@ -141,15 +144,33 @@ impl<'a> Event<'a> {
         ControlFlow::Continue(())
     }
 
+    /// The members of an object. Many rules walk the same few objects, so they are kept once found; `None` (and the event
+    /// malformed) if they are not well-formed.
+    fn members(&self, object: Raw) -> Option<&'a [(Raw, Raw)]> {
+        if let Some((_, members)) = self.kept.objects.borrow().iter().find(|(start, _)| *start == object.start) {
+            return Some(members);
+        }
+        let mut members = bumpalo::collections::Vec::new_in(self.arena);
+        for member in self.doc.members(object) {
+            let Ok(member) = member else {
+                self.malformed.set(true);
+                return None;
+            };
+            members.push(member);
+        }
+        let members = members.into_bump_slice();
+        let mut kept = self.kept.objects.borrow_mut();
+        if kept.len() < OBJECTS_MAX {
+            kept.push((object.start, members));
+        }
+        Some(members)
+    }
+
     /// The member of the object whose key is the longest prefix of `run` that ends at a dot, and how much of `run` it
     /// used. Of equal keys the last counts, as for the API server's decoder.
     fn longest(&self, object: Raw, run: &str) -> Option<(Raw, usize)> {
         let mut best: Option<(Raw, usize)> = None;
-        for member in self.doc.members(object) {
-            let Ok((key, value)) = member else {
-                self.malformed.set(true);
-                return None;
-            };
+        for &(key, value) in self.members(object)? {
             let inner = &self.doc.text[key.start + 1..key.end - 1];
             let unescaped;
             let name = if memchr::memchr(b'\\', inner).is_some() {
@@ -171,11 +192,7 @@ impl<'a> Event<'a> {
     /// The member of the object with exactly this key, the last one if there are several.
     pub(super) fn member(&self, object: Raw, key: &str) -> Option<Raw> {
         let mut found = None;
-        for member in self.doc.members(object) {
-            let Ok((name, value)) = member else {
-                self.malformed.set(true);
-                return None;
-            };
+        for &(name, value) in self.members(object)? {
             if self.doc.key_is(name, key) {
                 found = Some(value);
             }
