@@ -9,7 +9,8 @@ use crate::engine::matches::Excerpt;
 /// The newest excerpts, by running number. Numbers grow in event order.
 #[derive(Debug)]
 pub(super) struct Evidence {
-    ring: VecDeque<Arc<Excerpt>>,
+    /// With their cost, so that nobody has to look into an old one to forget it.
+    ring: VecDeque<(Arc<Excerpt>, usize)>,
     /// Number of the ring's first excerpt.
     first: u64,
     bytes: usize,
@@ -24,11 +25,12 @@ impl Evidence {
     /// Keeps an excerpt, evicting the oldest if there is no room (itself, if it has none at all). Returns its number.
     pub(super) fn push(&mut self, excerpt: &Arc<Excerpt>, stats: &mut WindowStats) -> u64 {
         let number = self.first + self.ring.len() as u64;
-        self.bytes += cost(excerpt);
-        self.ring.push_back(Arc::clone(excerpt));
+        let cost = cost(excerpt);
+        self.bytes += cost;
+        self.ring.push_back((Arc::clone(excerpt), cost));
         while self.bytes > self.max {
-            let Some(evicted) = self.ring.pop_front() else { break };
-            self.bytes -= cost(&evicted);
+            let Some((_, evicted)) = self.ring.pop_front() else { break };
+            self.bytes -= evicted;
             self.first += 1;
             stats.evidence_evicted += 1;
         }
@@ -38,13 +40,13 @@ impl Evidence {
     /// The excerpt with this number, unless it was evicted.
     pub(super) fn get(&self, number: u64) -> Option<&Arc<Excerpt>> {
         let index = number.checked_sub(self.first)?;
-        self.ring.get(usize::try_from(index).ok()?)
+        self.ring.get(usize::try_from(index).ok()?).map(|(excerpt, _)| excerpt)
     }
 }
 
 fn cost(excerpt: &Excerpt) -> usize {
-    // The reference counts of the Arc, and the ring's pointer.
-    excerpt.size() + 24
+    // The reference counts of the Arc, and the ring's entry.
+    excerpt.size() + 32
 }
 
 #[cfg(test)]
