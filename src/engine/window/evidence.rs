@@ -9,8 +9,9 @@ use crate::engine::matches::Trace;
 /// The newest excerpts, by running number. Numbers grow in event order.
 #[derive(Debug)]
 pub(super) struct Evidence {
-    ring: VecDeque<Arc<Trace>>,
-    /// Number of the ring's first trace.
+    /// With their cost, so that nobody has to look into an old one to forget it.
+    ring: VecDeque<(Arc<Excerpt>, usize)>,
+    /// Number of the ring's first excerpt.
     first: u64,
     bytes: usize,
     max: usize,
@@ -24,11 +25,12 @@ impl Evidence {
     /// Keeps an trace, evicting the oldest if there is no room (itself, if it has none at all). Returns its number.
     pub(super) fn push(&mut self, trace: &Arc<Trace>, stats: &mut WindowStats) -> u64 {
         let number = self.first + self.ring.len() as u64;
-        self.bytes += cost(trace);
-        self.ring.push_back(Arc::clone(trace));
+        let cost = cost(excerpt);
+        self.bytes += cost;
+        self.ring.push_back((Arc::clone(excerpt), cost));
         while self.bytes > self.max {
-            let Some(evicted) = self.ring.pop_front() else { break };
-            self.bytes -= cost(&evicted);
+            let Some((_, evicted)) = self.ring.pop_front() else { break };
+            self.bytes -= evicted;
             self.first += 1;
             stats.evidence_evicted += 1;
         }
@@ -38,13 +40,13 @@ impl Evidence {
     /// The trace with this number, unless it was evicted.
     pub(super) fn get(&self, number: u64) -> Option<&Arc<Trace>> {
         let index = number.checked_sub(self.first)?;
-        self.ring.get(usize::try_from(index).ok()?)
+        self.ring.get(usize::try_from(index).ok()?).map(|(excerpt, _)| excerpt)
     }
 }
 
-fn cost(trace: &Trace) -> usize {
-    // The reference counts of the Arc, and the ring's pointer.
-    trace.size() + 24
+fn cost(excerpt: &Excerpt) -> usize {
+    // The reference counts of the Arc, and the ring's entry.
+    excerpt.size() + 32
 }
 
 #[cfg(test)]
