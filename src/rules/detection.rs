@@ -395,6 +395,7 @@ mod tests {
         check("{a|expand: '%admins%'}", "a 'root','adm'..");
         check("{a|expand|endswith: 'x:%admins%'}", "a ..'x:root',..'x:adm'..");
         check("{a|cidr|expand: '%nets%'}", "a in(10.0.0.0/8),in(::1/128)");
+        check("{a|re|expand: '^|%admins%'}", "a /^|Root/,/^|adm.*/");
         check("{a|expand: ['%empty%', z]}", "a never,'z'");
         check("{a|expand|neq: '%unknown%'}", "!a never");
         check("{a: '%admins%'}", "a '%admins%'");

@@ -261,7 +261,8 @@ impl Modifiers {
         }
         if self.expand {
             let Some(text) = value.as_text() else { return cx.mismatch("`expand` takes a text", value) };
-            let Ok(texts) = strings::expand(text, placeholders) else { return cx.too_many() };
+            let spelling = if self.regex.is_some() { strings::to_regex } else { str::to_owned };
+            let Ok(texts) = strings::expand(text, placeholders, spelling) else { return cx.too_many() };
             if texts.is_empty() {
                 return Some(vec![Op::Never]);
             }
