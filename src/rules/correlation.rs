@@ -68,6 +68,8 @@ const KEYS: [&str; 10] = [
 ];
 const OPERATORS: [(&str, Cmp); 6] =
     [("gt", Cmp::Gt), ("gte", Cmp::Ge), ("lt", Cmp::Lt), ("lte", Cmp::Le), ("eq", Cmp::Eq), ("neq", Cmp::Ne)];
+/// The most rules of one correlation.
+const MAX_RULES: usize = 1000;
 const SECOND: i64 = 1_000_000;
 
 /// Reads a correlation document. `None` if anything was wrong, which is then in the report.
@@ -86,6 +88,9 @@ pub fn correlation(document: &Node, meta: Option<Meta>, report: &mut Report) -> 
     let rules = spanned_texts(section, "rules", report);
     if rules.is_empty() {
         report.error("missing-rules", section.span, "the correlation refers to no rules");
+    }
+    if rules.len() > MAX_RULES {
+        report.error("too-large", section.span, format!("a correlation refers to at most {MAX_RULES} rules"));
     }
     let kind = kind(section, &rules, report);
     let aliases = aliases(section, report);

@@ -6,7 +6,7 @@ use super::diagnostic::{Report, did_you_mean};
 use super::expr::{Each, Expr, Op, Span, Test};
 use super::modifiers::{self, Modifiers};
 use super::path::{self, Step};
-use super::selections::{MAX_SIZE, Selections};
+use super::selections::{MAX_SIZE, Selections, and, or};
 use super::yaml::{Entry, Node, Value};
 
 /// The most selections of one section.
@@ -26,15 +26,6 @@ pub struct Reader<'a> {
     pub blocks: usize,
 }
 
-/// Several parts, all of which must hold.
-pub fn and(mut parts: Vec<Expr>) -> Expr {
-    if parts.len() == 1 { parts.remove(0) } else { Expr::And(parts) }
-}
-
-fn or(mut parts: Vec<Expr>) -> Expr {
-    if parts.len() == 1 { parts.remove(0) } else { Expr::Or(parts) }
-}
-
 impl Reader<'_> {
     /// A map of selections with their `condition`, to one expression. Keys in `reserved` are not selections. `None` if
     /// anything was wrong, which is then in the report.
@@ -44,6 +35,11 @@ impl Reader<'_> {
             self.report.error("wrong-value", section.span, message);
             return None;
         };
+        if entries.len() > MAX_SELECTIONS {
+            let message = format!("there are more than {MAX_SELECTIONS} selections");
+            self.report.error("too-large", section.span, message);
+            return None;
+        }
         let mut selections = Selections::default();
         for entry in entries {
             if entry.key == "timeframe" {
@@ -53,11 +49,6 @@ impl Reader<'_> {
                 let expr = self.selection(&entry.value);
                 selections.add(&entry.key, entry.key_span, expr);
             }
-        }
-        if selections.count() > MAX_SELECTIONS {
-            let message = format!("there are more than {MAX_SELECTIONS} selections");
-            self.report.error("too-large", section.span, message);
-            return None;
         }
         let Some(written) = section.get("condition") else {
             let help = "add `condition: selection`".to_owned();
@@ -124,8 +115,8 @@ impl Reader<'_> {
                 let parts: Option<Vec<Expr>> = names.iter().map(|name| selections.take(name).flatten()).collect();
                 parts.map(if *all { and } else { or })
             }
-            Condition::And(parts) => self.lower_all(parts, node, selections).map(Expr::And),
-            Condition::Or(parts) => self.lower_all(parts, node, selections).map(Expr::Or),
+            Condition::And(parts) => self.lower_all(parts, node, selections).map(and),
+            Condition::Or(parts) => self.lower_all(parts, node, selections).map(or),
             Condition::Not(part) => Some(Expr::Not(Box::new(self.lower(part, node, selections)?))),
         }
     }
@@ -381,6 +372,7 @@ mod tests {
         refuse("{a|base64|wide: x}", "1:5 modifier-conflict");
         refuse("{a|base64: 'x*'}", "1:15 wildcard-in-base64");
         refuse("{a|base64offset|contains: ''}", "1:30 wrong-value");
+        refuse(&format!("{{a: '{}'}}", "*x".repeat(65)), "1:8 too-many-wildcards");
         refuse(&format!("{{a|windash: '{}'}}", "-a ".repeat(20)), "1:16 too-many-values");
     }
 
@@ -403,6 +395,7 @@ mod tests {
         check("{a|expand: '%admins%'}", "a 'root','adm'..");
         check("{a|expand|endswith: 'x:%admins%'}", "a ..'x:root',..'x:adm'..");
         check("{a|cidr|expand: '%nets%'}", "a in(10.0.0.0/8),in(::1/128)");
+        check("{a|re|expand: '^|%admins%'}", "a /^|Root/,/^|adm.*/");
         check("{a|expand: ['%empty%', z]}", "a never,'z'");
         check("{a|expand|neq: '%unknown%'}", "!a never");
         check("{a: '%admins%'}", "a '%admins%'");
@@ -454,7 +447,7 @@ mod tests {
         check("1 of sel*", "(a 'x' | b 'y')");
         check("all of sel*", "(a 'x' & b 'y')");
         check("1 of them", "(a 'x' | b 'y')");
-        check("all of them and not _c", "((a 'x' & b 'y') & !c 'z')");
+        check("all of them and not _c", "(a 'x' & b 'y' & !c 'z')");
         check("1 of *c", "c 'z'");
         check("sel_a or sel_b and _c", "(a 'x' | (b 'y' & c 'z'))");
         check("[sel_a, not sel_b]", "(a 'x' | !b 'y')");
@@ -484,7 +477,7 @@ mod tests {
         let values = vec!["x"; 3000].join(", ");
         let text = format!("s: {{a: [{values}]}}\ncondition: {}", vec!["s"; 1000].join(" or "));
         assert!(read(&text).1[0].contains("too-large"));
-        let many: String = (0..1001).map(|n| format!("s{n}: {{a: x}}\n")).collect();
+        let many: String = (0..MAX_SELECTIONS).map(|n| format!("s{n}: {{a: x}}\n")).collect();
         assert!(read(&format!("{many}condition: 1 of them")).1[0].contains("too-large"));
     }
 }

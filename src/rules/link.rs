@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use super::chain;
 use super::correlation::{CorrelationDraft, Generate};
-use super::detection::and;
 use super::diagnostic::{Diagnostic, Severity, did_you_mean};
 use super::expr::Span;
 use super::filter::{FilterDraft, Scope};
 use super::load::Draft;
-use super::selections::size;
+use super::selections::{and, size};
 use super::sigma::{RuleDraft, is_uuid, uuid_of};
 use super::{Input, Meta, Rule, RuleSet};
 

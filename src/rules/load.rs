@@ -1,7 +1,7 @@
 //! Files in, one rule set and every problem of every file out.
 
 use super::correlation::{CorrelationDraft, correlation};
-use super::diagnostic::{Diagnostic, Report, did_you_mean};
+use super::diagnostic::{Diagnostic, Report, Severity, did_you_mean};
 use super::filter::{FilterDraft, filter};
 use super::link::link;
 use super::sigma::{self, RuleDraft, rule};
@@ -35,6 +35,9 @@ pub struct Missing {
 /// The kinds of documents by the attribute that makes them so.
 const KINDS: [&str; 3] = ["detection", "correlation", "filter"];
 
+/// The most problems told of what documents say about each other.
+const MAX_LINKED: usize = 10_000;
+
 /// Loads rules, correlations and filters. All problems of all files are told at once; a document with an error is left out,
 /// everything else loads. Files whose name ends in `.test.yml` or `.test.yaml` are ignored.
 pub fn load(files: &[SourceFile], placeholders: &Placeholders) -> (RuleSet, Vec<Diagnostic>) {
@@ -51,7 +54,15 @@ pub fn load(files: &[SourceFile], placeholders: &Placeholders) -> (RuleSet, Vec<
         }
         diagnostics.extend(report.into_list());
     }
-    let set = link(drafts, &mut diagnostics);
+    let mut linked = Vec::new();
+    let set = link(drafts, &mut linked);
+    let more = linked.len().saturating_sub(MAX_LINKED);
+    linked.truncate(MAX_LINKED);
+    if let Some(last) = linked.last().filter(|_| more > 0).cloned() {
+        let message = format!("{more} more problems with what documents say about each other are not shown");
+        linked.push(Diagnostic { code: "too-many-problems", message, help: None, severity: Severity::Error, ..last });
+    }
+    diagnostics.append(&mut linked);
     let order: std::collections::HashMap<&str, usize> =
         files.iter().enumerate().map(|(index, file)| (file.name.as_str(), index)).collect();
     diagnostics.sort_by_key(|diagnostic| (order.get(diagnostic.file.as_str()).copied(), diagnostic.span));
@@ -232,9 +243,19 @@ mod tests {
 
     #[test]
     fn many_problems_are_cut_short() {
-        let items: String = (0..3000).map(|n| format!("  s{n}: {{a|x: 1}}\n")).collect();
+        let items: String = (0..900).map(|n| format!("  s{n}: {{a|x: 1, b|y: 2}}\n")).collect();
         let (_, problems) = problems(&format!("title: T\n{HEAD}detection:\n{items}  condition: 1 of them\n"));
         assert_eq!(problems.len(), 1001);
         assert!(problems[1000].ends_with("too-many-problems"));
+    }
+
+    #[test]
+    fn many_unknown_names_are_cut_short() {
+        let names: Vec<String> = (0..1000).map(|n| format!("unknown{n}")).collect();
+        let correlation = |n: u32| {
+            format!("title: c{n}\ncorrelation: {{type: temporal, timespan: 1m, rules: [{}]}}\n---\n", names.join(", "))
+        };
+        let (_, problems) = problems(&(0..11).map(correlation).collect::<String>());
+        assert_eq!(problems.len(), MAX_LINKED + 1);
     }
 }

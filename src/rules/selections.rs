@@ -1,4 +1,4 @@
-//! The named selections of one section, handed out to its condition.
+//! The named selections of one section, handed out to its condition, and how expressions are put together.
 
 use std::collections::HashMap;
 
@@ -6,6 +6,34 @@ use super::expr::{Expr, Span};
 
 /// The most operators that one condition may come to once its selections are written out.
 pub const MAX_SIZE: usize = 200_000;
+
+/// Several parts, all of which must hold.
+pub fn and(parts: Vec<Expr>) -> Expr {
+    joined(parts, Expr::And, |part| match part {
+        Expr::And(inner) => Ok(inner),
+        part => Err(part),
+    })
+}
+
+/// Several parts, one of which must hold.
+pub fn or(parts: Vec<Expr>) -> Expr {
+    joined(parts, Expr::Or, |part| match part {
+        Expr::Or(inner) => Ok(inner),
+        part => Err(part),
+    })
+}
+
+/// One part stands for itself, and parts of the same kind are taken in, so that later stages see all of them side by side.
+fn joined(parts: Vec<Expr>, join: fn(Vec<Expr>) -> Expr, open: fn(Expr) -> Result<Vec<Expr>, Expr>) -> Expr {
+    let mut flat = Vec::with_capacity(parts.len());
+    for part in parts {
+        match open(part) {
+            Ok(mut inner) => flat.append(&mut inner),
+            Err(part) => flat.push(part),
+        }
+    }
+    if flat.len() == 1 { flat.remove(0) } else { join(flat) }
+}
 
 /// How many operators an expression has.
 pub fn size(expr: &Expr) -> usize {
@@ -42,11 +70,6 @@ impl Selections {
         let size = expr.as_ref().map_or(0, size);
         self.index.insert(name.to_owned(), self.list.len());
         self.list.push(Selection { name: name.to_owned(), span, expr, size, used: false });
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.list.len()
     }
 
     /// Whether more was handed out than one condition may hold.

@@ -10,6 +10,8 @@ use super::expr::Span;
 
 /// The longest file that is read. It holds more than ten thousand rules; what is longer is no rule file.
 pub const MAX_FILE_BYTES: usize = 32 << 20;
+/// How deep maps and lists may nest.
+const MAX_DEPTH: usize = 48;
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,9 +152,9 @@ fn options() -> serde_saphyr::Options {
         // Room for a file of ten thousand rules, none for what grows without being written (aliases).
         budget: serde_saphyr::budget! {
             max_documents: 50_000,
-            max_nodes: 5_000_000,
-            max_events: 12_000_000,
-            max_depth: 48,
+            max_nodes: 2_000_000,
+            max_events: 5_000_000,
+            max_depth: MAX_DEPTH,
             max_recorded_anchor_events: 100_000,
             max_recorded_anchor_bytes: 4 << 20,
         },
@@ -174,8 +176,13 @@ fn message_of(error: &serde_saphyr::Error) -> String {
     let rendered = error.without_snippet().render();
     let line = rendered.lines().next().unwrap_or_default();
     let end = line.find(" at line ").unwrap_or(line.len());
-    let message = line[..end].trim_end_matches([',', ':', ' ']);
-    message.strip_prefix("error: ").unwrap_or(message).to_owned()
+    let message = line[..end].trim_end_matches("(defined").trim_end_matches([',', ':', ' ']);
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    match message.strip_prefix("budget breached: ").and_then(|breach| breach.split(' ').next()) {
+        Some("Depth") => format!("the file is nested deeper than {MAX_DEPTH}"),
+        Some(what) => format!("the file is too large for a rule file, or grows when its aliases are followed ({what})"),
+        None => message.to_owned(),
+    }
 }
 
 fn span_of(location: Location) -> Span {
@@ -367,6 +374,8 @@ mod tests {
         check("é: {b: [x,\n  {c: d}]}", "{é@1:1: {b@1:5: [text \"x\"@1:9, {c@2:4: text \"d\"@2:7}@2:3]@1:8}@1:4}@1:1");
         check("a: 1\n---\n---\nb: 2\n", "{a@1:1: int 1 1@1:4}@1:1 | {b@4:1: int 2 2@4:4}@4:1");
         check("a: &x 1\nb: *x", "{a@1:1: int 1 1@1:7, b@2:1: int 1 1@2:4}@1:1");
+        check("a: 1\r\nb: x\r\n", "{a@1:1: int 1 1@1:4, b@2:1: text \"x\"@2:4}@1:1");
+        check("\u{feff}a: 1", "{a@1:1: int 1 1@1:4}@1:1");
         check("", "");
     }
 
@@ -385,6 +394,7 @@ mod tests {
         check("a: *nowhere", 1, "");
         check(&"[".repeat(100_000), 1, "");
         check(&"{a: ".repeat(60), 1, "");
+        check(&format!("{}x{}", "{a: ".repeat(60), "}".repeat(60)), 1, "nested deeper than 48");
         check(&(0..2000).map(|n| format!("{}a:\n", " ".repeat(n))).collect::<String>(), 49, "");
         check(&"x".repeat(MAX_FILE_BYTES + 1), 0, "at most");
     }
@@ -402,7 +412,8 @@ mod tests {
             let refs = vec![format!("*a{}", n - 1); 10].join(", ");
             text.push_str(&format!("a{n}: &a{n} [{refs}]\n"));
         }
-        assert!(parse(&text).0.is_empty());
+        let (documents, errors) = parse(&text);
+        assert!(documents.is_empty() && errors[0].message.contains("too large"), "{errors:?}");
     }
 
     #[test]
