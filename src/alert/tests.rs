@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::engine::matches::Trace;
 use crate::engine::matches::Value;
 use crate::rules::expr::{Expr, Span};
 use crate::rules::{Correlation, Input, Rule};

@@ -40,7 +40,7 @@ impl Bench {
                 Origin::Rule(n) => format!("r{n}"),
                 Origin::Correlation(n) => format!("c{n}"),
             };
-            let events: Vec<&str> = f.events.iter().map(|e| &*e.audit_id).collect();
+            let events: Vec<String> = f.events.iter().map(|e| e.excerpt().audit_id.to_string()).collect();
             let late = if f.late { " late" } else { "" };
             let truncated = if f.evidence_truncated { " truncated" } else { "" };
             format!("{who} @{} x{} {}{late}{truncated}", f.time / SECOND, f.count, events.join(","))
@@ -137,7 +137,7 @@ fn a_match_without_a_time_takes_the_newest_before_it() {
     b.absorb(0, &[untimed(5)]);
     assert_eq!(b.correlator.watermark(0), Some(90 * SECOND));
     b.correlator.finish(&mut b.out);
-    assert!(b.out.iter().all(|f| f.excerpt.time == f.time), "the excerpt says the same");
+    assert!(b.out.iter().all(|f| f.trace.time == f.time), "the excerpt says the same");
     let told = b.told();
     assert_eq!(told[..2], ["r0 @0 x1 e1", "r0 @95 x1 e3"]);
     assert!(told[2..].iter().all(|line| line.starts_with("r0 @100 ")), "{told:?}");
@@ -215,7 +215,7 @@ fn groups_that_are_over_are_purged() {
 
 #[test]
 fn says_when_evidence_was_evicted() {
-    let size = at(0, 0).matches(&CaptureTable { fields: vec![], per_rule: vec![vec![]] }, None)[0].excerpt.size() + 40;
+    let size = at(0, 0).matches(&CaptureTable { fields: vec![], per_rule: vec![vec![]] }, None)[0].trace.size() + 40;
     let settings = Settings { evidence_bytes_max: 2 * size, ..Settings::default() };
     let mut b = Bench::new(&[false], vec![at_least(4, 60)], settings);
     b.absorb(0, &[at(1, 1), at(2, 2), at(3, 3), at(4, 4)]);

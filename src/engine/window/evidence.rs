@@ -10,8 +10,8 @@ use crate::engine::matches::Trace;
 #[derive(Debug)]
 pub(super) struct Evidence {
     /// With their cost, so that nobody has to look into an old one to forget it.
-    ring: VecDeque<(Arc<Excerpt>, usize)>,
-    /// Number of the ring's first excerpt.
+    ring: VecDeque<(Arc<Trace>, usize)>,
+    /// Number of the ring's first trace.
     first: u64,
     bytes: usize,
     max: usize,
@@ -25,9 +25,9 @@ impl Evidence {
     /// Keeps an trace, evicting the oldest if there is no room (itself, if it has none at all). Returns its number.
     pub(super) fn push(&mut self, trace: &Arc<Trace>, stats: &mut WindowStats) -> u64 {
         let number = self.first + self.ring.len() as u64;
-        let cost = cost(excerpt);
+        let cost = cost(trace);
         self.bytes += cost;
-        self.ring.push_back((Arc::clone(excerpt), cost));
+        self.ring.push_back((Arc::clone(trace), cost));
         while self.bytes > self.max {
             let Some((_, evicted)) = self.ring.pop_front() else { break };
             self.bytes -= evicted;
@@ -40,13 +40,13 @@ impl Evidence {
     /// The trace with this number, unless it was evicted.
     pub(super) fn get(&self, number: u64) -> Option<&Arc<Trace>> {
         let index = number.checked_sub(self.first)?;
-        self.ring.get(usize::try_from(index).ok()?).map(|(excerpt, _)| excerpt)
+        self.ring.get(usize::try_from(index).ok()?).map(|(trace, _)| trace)
     }
 }
 
-fn cost(excerpt: &Excerpt) -> usize {
+fn cost(trace: &Trace) -> usize {
     // The reference counts of the Arc, and the ring's entry.
-    excerpt.size() + 32
+    trace.size() + 32
 }
 
 #[cfg(test)]
