@@ -249,7 +249,11 @@ impl Job<'_> {
                 let rule = at * 64 + word.trailing_zeros() as usize;
                 word &= word - 1;
                 let doubt = Doubt::new(Missing::default());
-                match self.program.judge(rule, event, &doubt) {
+                let verdict = match self.settings.plain {
+                    true => self.program.judge(rule, event, &doubt),
+                    false => self.program.judge_candidate(rule, event, &doubt),
+                };
+                match verdict {
                     Verdict::True => hits.push(rule as u32),
                     Verdict::Unknown if doubt.get().dropped => {
                         *self.result.counts.unknown.entry(rule as u32).or_default() += 1;

@@ -96,10 +96,13 @@ impl Table {
             Dimension::Namespace => event.namespace(),
             Dimension::Stage => event.slot(crate::event::view::Slot::Stage).and_then(|raw| event.text(raw)),
             Dimension::Credential => event.credential_kind(),
+            Dimension::AuditIdForm => event.derived_text(crate::event::path::Derived::AuditIdIsUuid).flatten(),
             Dimension::Impersonation => event.slot(crate::event::view::Slot::ImpersonatedUser).map(|_| "yes"),
             _ => Some(class(event.code())),
         };
-        let named = self.by_value.get(&*fold(value.unwrap_or(ABSENT)));
+        // A value that spells the mark of absence is present all the same, and no rule names it.
+        let value = value.map(fold).filter(|value| **value != *ABSENT).or(value.is_none().then(|| ABSENT.into()));
+        let named = value.and_then(|value| self.by_value.get(&*value));
         for (at, word) in candidates.iter_mut().enumerate() {
             *word &= self.open[at] | named.map_or(0, |bits| bits[at]);
         }
