@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 
 use crate::engine::condition::{Doubt, Verdict};
 use crate::engine::excerpt::{Values, captures};
-use crate::engine::index::Bits;
+use crate::engine::index::{Bits, Cache};
 use crate::engine::matches::{ClusterId, Match, SourceId, Stage, Trace};
 use crate::engine::program::Program;
 use crate::event::site::Site;
@@ -155,6 +155,7 @@ pub struct Worker {
 #[derive(Default)]
 struct Reused {
     candidates: Bits,
+    cache: Cache,
     hits: Vec<u32>,
     header: Vec<u8>,
     values: Values,
@@ -235,11 +236,11 @@ impl Job<'_> {
     /// Leaves the rules that hold in `reused.hits`.
     fn judge(&mut self, event: &Event<'_>) {
         let judged = self.is_judged(event);
-        let Reused { candidates, hits, .. } = &mut *self.reused;
+        let Reused { candidates, cache, hits, .. } = &mut *self.reused;
         if self.settings.plain {
             self.program.candidates_unindexed(judged, candidates);
         } else {
-            self.program.candidates(event, judged, candidates);
+            self.program.candidates(event, judged, candidates, cache);
         }
         hits.clear();
         let mut malformed = false;

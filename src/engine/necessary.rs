@@ -50,6 +50,12 @@ impl Dimension {
         Dimension::Annotation,
     ];
 
+    /// Whether the value follows from the header's names alone: resource, verb, subresource, API group, namespace, users,
+    /// code and stage.
+    pub fn is_header(self) -> bool {
+        !self.is_many() && !matches!(self, Dimension::Credential | Dimension::Impersonation | Dimension::AuditIdForm)
+    }
+
     /// Whether an event has many values of it.
     pub fn is_many(self) -> bool {
         matches!(self, Dimension::UserGroup | Dimension::ActorGroup | Dimension::Annotation)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::captures::CaptureTable;
 use super::condition::{Condition, Doubt, Verdict};
-use super::index::{Bits, Index};
+use super::index::{Bits, Cache, Index};
 use super::necessary::residual;
 use crate::event::path::Field;
 use crate::event::view::Event;
@@ -77,10 +77,10 @@ impl Program {
 
     /// Fills `candidates` with the rules that may match the event; `outcome` says whether rules that do not name a stage
     /// are judged at all.
-    pub fn candidates(&self, event: &Event<'_>, outcome: bool, candidates: &mut Bits) {
+    pub fn candidates(&self, event: &Event<'_>, outcome: bool, candidates: &mut Bits, cache: &mut Cache) {
         candidates.clear();
         candidates.extend_from_slice(if outcome { &self.all_rules } else { &self.stage_rules });
-        self.index.narrow(event, candidates);
+        self.index.narrow(event, outcome, candidates, cache);
     }
 
     /// The same without the index: every rule that is judged at all.
