@@ -24,6 +24,12 @@ pub fn fold(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Index of a cluster in the run's table of cluster names.
+pub type ClusterId = u32;
+
+/// Index of an input (a file, a partition …) in the run's table of inputs.
+pub type SourceId = u32;
+
 /// The stage of an event, in the order in which the API server passes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
