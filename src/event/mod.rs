@@ -1,5 +1,7 @@
 //! One audit event as rules see it.
 
+mod actor;
+mod exec;
 pub mod json;
 mod lanes;
 pub mod path;
