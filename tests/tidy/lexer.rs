@@ -101,7 +101,7 @@ fn char_end(bytes: &[u8], at: usize) -> Option<usize> {
 fn blanks_comments_and_literals_only() {
     for (source, code) in [
         ("a // { b\nc", "a       \nc"),
-        ("a /* { /* } */ */ b", "a                  b"),
+        ("a /* { /* } */ */ b", "a                 b"),
         (r#"f("}\"{", '{', b'\'', x)"#, r#"f("    ", ' ', b'  ', x)"#),
         (r##"f(r"\", r#"}"{"#, br"{")"##, r##"f(r" ", r#"   "#, br" ")"##),
         ("fn f<'a>(x: &'a str, r#type: u8) {}", "fn f<'a>(x: &'a str, r#type: u8) {}"),
