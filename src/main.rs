@@ -1,4 +1,5 @@
 //! Arguments in, exit code out.
+#![allow(clippy::disallowed_methods, reason = "the process begins here")]
 
 /// Matches are made by the workers and dropped by the windows' thread: an allocator that is good at that saves about a
 /// tenth of a replay's time.

@@ -9,9 +9,11 @@ use crate::engine::excerpt::{Values, captures};
 use crate::engine::index::{Bits, Cache};
 use crate::engine::matches::{ClusterId, Match, SourceId, Stage, Trace};
 use crate::engine::program::Program;
+use crate::engine::window;
 use crate::event::site::Site;
 use crate::event::view::Event;
 use crate::event::walk::Missing;
+pub use crate::normalize::ProblemKind;
 use crate::normalize::{self, Context, Place, Scratch, Sink};
 use crate::source::Batch;
 
@@ -86,21 +88,6 @@ pub struct Problem {
     pub why: String,
 }
 
-/// How a document that is not an event is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProblemKind {
-    /// It could not be read.
-    Unreadable,
-    /// It was over the size limit.
-    TooLarge,
-    /// It stands on a line with another document, or over several lines: told, not counted.
-    Layout,
-    /// A body that a rule asked for was not well-formed: counted as `malformed_body`.
-    MalformedBody,
-    /// It had a member twice: counted as `duplicate_keys`.
-    DuplicateKey,
-}
-
 impl Counts {
     /// Adds another batch's counts.
     pub fn add(&mut self, other: &Counts) {
@@ -140,6 +127,21 @@ pub struct WorkerSettings {
     pub skew: Option<(i64, i64)>,
     /// Judge every rule on every event, without the index: the plain path that the fast one is held against.
     pub plain: bool,
+}
+
+impl Default for WorkerSettings {
+    /// No site, no cluster, no limit on times of the future, and the window stage's own horizons.
+    fn default() -> Self {
+        let windows = window::Settings::default();
+        WorkerSettings {
+            site: Arc::default(),
+            clusters: Arc::default(),
+            dedupe_horizon_us: windows.dedupe_horizon_us,
+            dedupe_horizon_long_us: windows.dedupe_horizon_long_us,
+            skew: None,
+            plain: false,
+        }
+    }
 }
 
 /// One worker: compiled rules and the memory it reuses.

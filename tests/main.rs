@@ -1,4 +1,5 @@
 //! Integration tests.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod tidy;
 mod windows;

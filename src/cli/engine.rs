@@ -72,18 +72,10 @@ impl Engine {
         let worker = WorkerSettings {
             site: Arc::new(site),
             clusters: settings.clusters.into(),
-            dedupe_horizon_us: windows.dedupe_horizon_us,
-            dedupe_horizon_long_us: windows.dedupe_horizon_long_us,
             skew: settings.time_max.map(|time| (time, time)),
-            plain: false,
+            ..WorkerSettings::default()
         };
         Ok(Engine { program: Arc::new(Program::compile(rules)?), worker, windows })
-    }
-
-    /// The same engine without the index: the plain path that the fast one is held against.
-    pub fn plain(mut self) -> Self {
-        self.worker.plain = true;
-        self
     }
 
     /// A worker for one thread.
