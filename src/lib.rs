@@ -8,6 +8,7 @@ pub mod event;
 pub mod normalize;
 pub mod pipeline;
 pub mod rules;
+pub mod ruletest;
 pub mod sink;
 pub mod source;
 pub mod worker;

@@ -165,7 +165,12 @@ impl Worker {
             candidates: &mut self.candidates,
             seed: &self.seed,
             batch,
-            result: BatchResult { seq: batch.seq, source: batch.source, cluster: batch.cluster, ..BatchResult::default() },
+            result: BatchResult {
+                seq: batch.seq,
+                source: batch.source,
+                cluster: batch.cluster,
+                ..BatchResult::default()
+            },
         };
         let cluster = self.settings.clusters.get(batch.cluster as usize).map_or("", String::as_str);
         let context = Context { site: &self.settings.site, cluster };

@@ -80,12 +80,6 @@ impl Engine {
         Ok(Engine { program: Arc::new(Program::compile(rules)?), worker, windows })
     }
 
-    /// The same engine without the index: the plain path that the fast one is held against.
-    pub fn plain(mut self) -> Self {
-        self.worker.plain = true;
-        self
-    }
-
     /// A worker for one thread.
     pub fn worker(&self) -> impl Analyzer + use<> {
         Worker::new(Arc::clone(&self.program), self.worker.clone())

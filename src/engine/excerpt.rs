@@ -59,11 +59,8 @@ pub fn captures(event: &Event<'_>, fields: &[Field], wanted: &[CaptureId], cut: 
     let mut all = Vec::with_capacity(wanted.len());
     for &id in wanted {
         let field = &fields[id as usize];
-        let secret = redact::is_secret_field(
-            event.resource().unwrap_or(""),
-            event.subresource().unwrap_or(""),
-            &field.name,
-        );
+        let secret =
+            redact::is_secret_field(event.resource().unwrap_or(""), event.subresource().unwrap_or(""), &field.name);
         let mut values: SmallVec<[Value; 1]> = SmallVec::new();
         look_up_all(field, event, &mut |text| {
             if values.len() < VALUES_MAX {

@@ -4,9 +4,9 @@ pub mod captures;
 pub mod condition;
 pub mod excerpt;
 pub mod index;
-pub mod text;
 pub mod matches;
 pub mod program;
+pub mod text;
 pub mod window;
 
 pub use captures::CaptureTable;

@@ -346,9 +346,7 @@ impl<'a> Event<'a> {
             (Some("pods"), "" | "ephemeralcontainers" | "resize") => "spec",
             (Some("podtemplates"), "") => "template.spec",
             (
-                Some(
-                    "deployments" | "daemonsets" | "statefulsets" | "replicasets" | "replicationcontrollers" | "jobs",
-                ),
+                Some("deployments" | "daemonsets" | "statefulsets" | "replicasets" | "replicationcontrollers" | "jobs"),
                 "",
             ) => "spec.template.spec",
             (Some("cronjobs"), "") => "spec.jobTemplate.spec.template.spec",
