@@ -184,7 +184,7 @@ impl Alert {
     /// Tells a firing in words.
     pub fn new(firing: &Firing, names: &Names<'_>) -> Self {
         let meta = meta(firing.origin, names.rules);
-        let deciding = &firing.excerpt;
+        let deciding = &firing.trace.excerpt();
         let correlation = matches!(firing.origin, Origin::Correlation(_));
         Alert {
             id: id(firing, names),
@@ -197,7 +197,7 @@ impl Alert {
                 level: meta.level,
                 tags: meta.tags.clone(),
             },
-            message: message(firing, names.rules),
+            message: message(firing, deciding, names.rules),
             cluster: cluster(names, firing.cluster).to_owned(),
             actor: actor(deciding),
             target: target(deciding),
@@ -206,7 +206,7 @@ impl Alert {
                 .then(|| Group(firing.group.iter().map(|(n, v)| (n.clone(), v.text.to_string())).collect())),
             count: firing.count,
             window: firing.window.map(|(from, to)| Window { from: format_micros(from), to: format_micros(to) }),
-            events: firing.events.iter().map(|e| event(e)).collect(),
+            events: firing.events.iter().map(|trace| event(&trace.excerpt())).collect(),
             source: source(names, deciding.source, deciding.offset),
             evidence_truncated: firing.evidence_truncated,
             late: firing.late,
@@ -309,9 +309,9 @@ fn event(e: &Excerpt) -> EventInfo {
 }
 
 /// One readable line: `Secrets listed: alice list secrets in kube-system (200)`.
-fn message(firing: &Firing, rules: &RuleSet) -> String {
+fn message(firing: &Firing, deciding: &Excerpt, rules: &RuleSet) -> String {
     let title = &meta(firing.origin, rules).title;
-    let deed = deed(&firing.excerpt);
+    let deed = deed(deciding);
     let Origin::Correlation(index) = firing.origin else {
         return format!("{title}: {deed}");
     };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use crate::engine::condition::{Doubt, Verdict};
-use crate::engine::excerpt::{captures, excerpt};
+use crate::engine::excerpt::{Values, captures};
 use crate::engine::index::Bits;
-use crate::engine::matches::{ClusterId, Excerpt, Match, SourceId, Stage};
+use crate::engine::matches::{ClusterId, Match, SourceId, Stage, Trace};
 use crate::engine::program::Program;
 use crate::event::site::Site;
 use crate::event::view::Event;
@@ -147,14 +147,23 @@ pub struct Worker {
     program: Arc<Program>,
     settings: WorkerSettings,
     scratch: Scratch,
-    candidates: Bits,
+    reused: Reused,
     seed: FixedState,
+}
+
+/// Memory that is reused from event to event.
+#[derive(Default)]
+struct Reused {
+    candidates: Bits,
+    hits: Vec<u32>,
+    header: Vec<u8>,
+    values: Values,
 }
 
 impl Worker {
     /// A worker for this program.
     pub fn new(program: Arc<Program>, settings: WorkerSettings) -> Worker {
-        Worker { program, settings, scratch: Scratch::default(), candidates: Bits::new(), seed: FixedState::default() }
+        Worker { program, settings, scratch: Scratch::default(), reused: Reused::default(), seed: FixedState::default() }
     }
 
     /// Finds the events of a batch and matches them.
@@ -162,15 +171,10 @@ impl Worker {
         let mut job = Job {
             program: &self.program,
             settings: &self.settings,
-            candidates: &mut self.candidates,
+            reused: &mut self.reused,
             seed: &self.seed,
             batch,
-            result: BatchResult {
-                seq: batch.seq,
-                source: batch.source,
-                cluster: batch.cluster,
-                ..BatchResult::default()
-            },
+            result: BatchResult { seq: batch.seq, source: batch.source, cluster: batch.cluster, ..BatchResult::default() },
         };
         let cluster = self.settings.clusters.get(batch.cluster as usize).map_or("", String::as_str);
         let context = Context { site: &self.settings.site, cluster };
@@ -185,7 +189,7 @@ impl Worker {
 struct Job<'j> {
     program: &'j Program,
     settings: &'j WorkerSettings,
-    candidates: &'j mut Bits,
+    reused: &'j mut Reused,
     seed: &'j FixedState,
     batch: &'j Batch,
     result: BatchResult,
@@ -228,22 +232,25 @@ impl Job<'_> {
         !expired
     }
 
-    fn judge(&mut self, event: &Event<'_>, mut found: impl FnMut(&mut BatchResult, u32)) {
+    /// Leaves the rules that hold in `reused.hits`.
+    fn judge(&mut self, event: &Event<'_>) {
         let judged = self.is_judged(event);
+        let Reused { candidates, hits, .. } = &mut *self.reused;
         if self.settings.plain {
-            self.program.candidates_unindexed(judged, self.candidates);
+            self.program.candidates_unindexed(judged, candidates);
         } else {
-            self.program.candidates(event, judged, self.candidates);
+            self.program.candidates(event, judged, candidates);
         }
+        hits.clear();
         let mut malformed = false;
-        for (at, word) in self.candidates.iter().enumerate() {
+        for (at, word) in candidates.iter().enumerate() {
             let mut word = *word;
             while word != 0 {
                 let rule = at * 64 + word.trailing_zeros() as usize;
                 word &= word - 1;
                 let doubt = Doubt::new(Missing::default());
                 match self.program.judge(rule, event, &doubt) {
-                    Verdict::True => found(&mut self.result, rule as u32),
+                    Verdict::True => hits.push(rule as u32),
                     Verdict::Unknown if doubt.get().dropped => {
                         *self.result.counts.unknown.entry(rule as u32).or_default() += 1;
                     }
@@ -252,8 +259,28 @@ impl Job<'_> {
                 malformed |= doubt.get().malformed;
             }
         }
-        if malformed {
-            self.result.counts.malformed_body += 1;
+        self.result.counts.malformed_body += u64::from(malformed);
+    }
+
+    /// Makes the matches of the rules that hold; they share what they keep of the event.
+    fn keep(&mut self, event: &Event<'_>, time: Option<i64>, newest_before: Option<i64>, offset: u64) {
+        let Reused { hits, header, values, .. } = &mut *self.reused;
+        let trace = Arc::new(Trace::of(event, time, self.batch.source, offset, header));
+        let (identity, long_running) = (event.identity(), event.long_running());
+        for &rule in hits.iter() {
+            let wanted = &self.program.captures.per_rule[rule as usize];
+            let fields = &self.program.capture_fields;
+            self.result.matches.push(Match {
+                rule,
+                time,
+                newest_before,
+                identity,
+                stage: event.stage(),
+                cluster: self.batch.cluster,
+                long_running,
+                captures: captures(event, fields, wanted, values, &mut self.result.counts.fanout_cut),
+                trace: Arc::clone(&trace),
+            });
         }
     }
 }
@@ -268,27 +295,10 @@ impl Sink for Job<'_> {
             self.result.counts.duplicate_keys += 1;
         }
         let offset = self.batch.offset + place.range.start as u64;
-        let (program, batch) = (self.program, self.batch);
-        let mut shared: Option<(Arc<Excerpt>, [u8; 16], bool)> = None;
-        self.judge(event, |result, rule| {
-            let (excerpt, identity, long_running) = shared.get_or_insert_with(|| {
-                let excerpt = excerpt(event, time, batch.source, offset);
-                (Arc::new(excerpt), event.identity(), event.long_running())
-            });
-            let wanted = &program.captures.per_rule[rule as usize];
-            let captures = captures(event, &program.capture_fields, wanted, &mut result.counts.fanout_cut);
-            result.matches.push(Match {
-                rule,
-                time,
-                newest_before,
-                identity: *identity,
-                stage: event.stage(),
-                cluster: batch.cluster,
-                long_running: *long_running,
-                captures,
-                excerpt: Arc::clone(excerpt),
-            });
-        });
+        self.judge(event);
+        if !self.reused.hits.is_empty() {
+            self.keep(event, time, newest_before, offset);
+        }
     }
 
     fn problem(&mut self, kind: ProblemKind, place: Place, why: String) {

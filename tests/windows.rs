@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use auditwatch::engine::CaptureTable;
-use auditwatch::engine::matches::{Captures, Excerpt, Firing, Match, SourceId, Stage, Value};
+use auditwatch::engine::matches::{Captures, Excerpt, Trace, Firing, Match, SourceId, Stage, Value};
 use auditwatch::engine::window::{Correlator, Late, Settings};
 use auditwatch::rules::expr::{Cmp, Expr, Span};
 use auditwatch::rules::{Correlation, CorrelationKind, Input, Level, Meta, Rule, RuleSet};
@@ -84,7 +84,7 @@ impl Event {
         // Neither by cluster nor by request alone, so that clusters interleave within one time.
         (identity[0], identity[1]) = (self.request.wrapping_mul(37), self.cluster as u8);
         identity[15] = self.request;
-        let excerpt = Arc::new(Excerpt { audit_id: self.name.as_str().into(), ..Excerpt::default() });
+        let trace = Arc::new(Trace::from(Excerpt { audit_id: self.name.as_str().into(), ..Excerpt::default() }));
         let one = |rule: &u32| {
             let captured = table.per_rule[*rule as usize].iter().map(|id| {
                 let values = self.fields.iter().find(|(name, _)| *name == table.fields[*id as usize]);
@@ -101,7 +101,7 @@ impl Event {
                 cluster: self.cluster,
                 long_running: self.long_running,
                 captures: Captures(captured.collect()),
-                excerpt: Arc::clone(&excerpt),
+                trace: Arc::clone(&trace),
             }
         };
         self.rules.iter().map(one).collect()
@@ -344,7 +344,7 @@ proptest! {
         prop_assert_eq!((stats.late, stats.late_across, stats.buffered), (0, 0, 0));
         prop_assert_eq!(stats.matches, total as u64);
         prop_assert_eq!(stats.duplicate_matches, (total - merged.len()) as u64);
-        prop_assert!(out.iter().all(|f| !f.evidence_truncated && f.events.last() == Some(&f.excerpt)));
+        prop_assert!(out.iter().all(|f| !f.evidence_truncated && f.events.last() == Some(&f.trace)));
     }
 
     /// With everything going wrong that can (late matches, full buffers, full tables, no evidence), batches still have no

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::engine::matches::Trace;
 use crate::engine::matches::Value;
 use crate::rules::expr::{Expr, Span};
 use crate::rules::{Correlation, Input, Rule};
@@ -44,8 +45,12 @@ pub(crate) fn rules() -> RuleSet {
     RuleSet { rules: vec![rule], correlations: vec![correlation] }
 }
 
-fn excerpt() -> Arc<Excerpt> {
-    Arc::new(Excerpt {
+fn trace(excerpt: Excerpt) -> Arc<Trace> {
+    Arc::new(excerpt.into())
+}
+
+fn excerpt() -> Excerpt {
+    Excerpt {
         audit_id: "a-1".into(),
         time: 1_795_462_229_041_592,
         verb: "list".into(),
@@ -60,7 +65,7 @@ fn excerpt() -> Arc<Excerpt> {
         decision: Some("allow".into()),
         offset: 1234,
         ..Default::default()
-    })
+    }
 }
 
 pub(crate) fn firing_of_rule() -> Firing {
@@ -69,11 +74,11 @@ pub(crate) fn firing_of_rule() -> Firing {
         time: 1_795_462_229_041_592,
         identity: [7; 16],
         cluster: 0,
-        excerpt: excerpt(),
+        trace: trace(excerpt()),
         group: vec![],
         count: 1,
         window: None,
-        events: vec![excerpt()],
+        events: vec![trace(excerpt())],
         evidence_truncated: false,
         late: false,
     }
@@ -119,7 +124,7 @@ fn an_id_depends_on_what_was_found_and_nothing_else() {
     let mut elsewhere = rule.clone();
     elsewhere.time += 1;
     elsewhere.count = 9;
-    elsewhere.excerpt = Arc::new(Excerpt { source: 3, offset: 99, ..(*rule.excerpt).clone() });
+    elsewhere.trace = trace(Excerpt { source: 3, offset: 99, ..excerpt() });
     assert_eq!(id(&rule), id(&elsewhere));
     assert_eq!(id(&rule).len(), 32);
     assert_ne!(id(&rule), alert(&rule, "test").id);
@@ -140,9 +145,9 @@ fn messages_are_one_readable_line() {
          last: alice list secrets in kube-system (200)"
     );
     let mut firing = firing_of_rule();
-    firing.excerpt = Arc::new(Excerpt { verb: "get".into(), uri: "/healthz".into(), ..Default::default() });
+    firing.trace = trace(Excerpt { verb: "get".into(), uri: "/healthz".into(), ..Default::default() });
     assert_eq!(alert(&firing, "").message, "Secrets listed: (nobody) get /healthz");
-    firing.excerpt = Arc::new(Excerpt {
+    firing.trace = trace(Excerpt {
         username: "alice".into(),
         impersonated_by: Some("bob".into()),
         verb: "create".into(),

@@ -14,6 +14,9 @@ use crate::event::view::{Event, Slot};
 use crate::event::walk::{Missing, Node};
 use crate::rules::expr::{Cmp, Each, Expr, FieldRefHow, FieldRefOp, Op, Quantifier, RegexOp, Test, TimePart};
 
+/// Ranks negated parts behind all others.
+const NEGATED: u32 = 1_000_000;
+
 /// Largest compiled regular expression, in bytes.
 const REGEX_SIZE_MAX: usize = 1 << 20;
 
@@ -77,6 +80,8 @@ pub struct Check {
     present: bool,
     /// Holds if the field is absent.
     absent: bool,
+    /// Whether numbers are all it compares with.
+    only_numbers: bool,
 }
 
 /// A compiled array block.
@@ -105,8 +110,7 @@ impl Condition {
 
     fn build(expr: &Expr, in_block: bool) -> Result<Condition, regex::Error> {
         let parts = |list: &[Expr]| -> Result<Box<[Condition]>, regex::Error> {
-            let mut parts: Vec<Condition> =
-                list.iter().map(|part| Self::build(part, in_block)).collect::<Result<_, _>>()?;
+            let mut parts: Vec<Condition> = list.iter().map(|part| Self::build(part, in_block)).collect::<Result<_, _>>()?;
             parts.sort_by_key(Condition::cost);
             Ok(parts.into())
         };
@@ -125,7 +129,8 @@ impl Condition {
         match self {
             Condition::Const(_) => 0,
             Condition::And(parts) | Condition::Or(parts) => parts.iter().map(Condition::cost).max().unwrap_or(0) + 1,
-            Condition::Not(part) => part.cost(),
+            // What is excluded decides rarely: it comes behind whatever has to hold.
+            Condition::Not(part) => NEGATED + part.cost(),
             Condition::Test(check) => check.cost(),
             Condition::Each(block) => field_cost(&block.field) + 10,
         }
@@ -284,6 +289,7 @@ impl Check {
             times: Vec::new(),
             present: false,
             absent: false,
+            only_numbers: test.any_of.iter().all(|op| matches!(op, Op::Num(..))),
         };
         for op in &test.any_of {
             match op {
@@ -305,7 +311,28 @@ impl Check {
         field_cost(&self.field) + if self.regexes.is_empty() { 0 } else { 3 }
     }
 
+    /// The verdict on a field whose text is at hand: no walk, and no doubt.
+    fn eval_text(&self, event: &Event<'_>, text: Option<&str>) -> Verdict {
+        Verdict::of(match text {
+            Some(text) => self.present || self.holds_text(event, text),
+            None => self.absent,
+        })
+    }
+
     fn eval<'a>(&self, event: &Event<'a>, scope: Option<Scope<'a>>, doubt: &Doubt) -> Verdict {
+        match self.field.root {
+            Root::Fast(Fast::Code) if self.only_numbers => {
+                let holds = |code: i64| self.numbers.iter().any(|(cmp, value)| cmp.holds(&(code as f64), value));
+                return Verdict::of(event.code().is_some_and(holds));
+            }
+            Root::Fast(fast) if fast != Fast::Code => return self.eval_text(event, fast_text(fast, event)),
+            Root::Derived(derived) if self.field.path.0.is_empty() => {
+                if let Some(text) = event.derived_text(derived) {
+                    return self.eval_text(event, text);
+                }
+            }
+            _ => {}
+        }
         let (mut found, mut hit) = (false, false);
         let compares = !self.texts.is_empty()
             || !self.numbers.is_empty()
@@ -344,13 +371,13 @@ impl Check {
     }
 
     fn holds<'a>(&self, event: &Event<'a>, node: Node<'a>) -> bool {
-        let Some(text) = scalar_text(event, node) else { return false };
+        scalar_text(event, node).is_some_and(|text| self.holds_text(event, text))
+    }
+
+    fn holds_text(&self, event: &Event<'_>, text: &str) -> bool {
         (!self.texts.is_empty() && self.texts.hold(text, event.arena()))
             || (!self.numbers.is_empty()
-                && text
-                    .trim()
-                    .parse::<f64>()
-                    .is_ok_and(|n| self.numbers.iter().any(|(cmp, value)| cmp.holds(&n, value))))
+                && text.trim().parse::<f64>().is_ok_and(|n| self.numbers.iter().any(|(cmp, value)| cmp.holds(&n, value))))
             || self.bools.iter().any(|value| text.eq_ignore_ascii_case(if *value { "true" } else { "false" }))
             || self.regexes.iter().any(|regex| regex.is_match(text))
             || (!self.networks.is_empty()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+pub use super::trace::Trace;
 pub use crate::event::Stage;
 
 /// The identity of a request (DESIGN: request identity): the first 16 bytes of a SHA-256 over its length-prefixed parts.
@@ -24,7 +25,7 @@ pub struct Value {
     /// The first 16 bytes of the SHA-256 of the whole raw value: what is compared.
     pub hash: u128,
     /// The value as it may be shown: redacted, at most 256 bytes.
-    pub text: Box<str>,
+    pub text: Arc<str>,
 }
 
 /// The captured values of one match: per captured field its values (none: the field is missing; several: fan-out).
@@ -57,8 +58,8 @@ pub struct Match {
     pub long_running: bool,
     /// Values for the correlations that read this rule.
     pub captures: Captures,
-    /// What an alert tells of the event.
-    pub excerpt: Arc<Excerpt>,
+    /// What an alert may have to tell of the event.
+    pub trace: Arc<Trace>,
 }
 
 /// What an alert tells of an event: redacted, every text bounded.
@@ -136,7 +137,7 @@ pub struct Firing {
     /// Cluster of the deciding match.
     pub cluster: ClusterId,
     /// The deciding event.
-    pub excerpt: Arc<Excerpt>,
+    pub trace: Arc<Trace>,
     /// For a correlation: the group's names and values, in the order of `group-by`.
     pub group: Vec<(String, Value)>,
     /// Matches (or distinct values) counted; 1 for a rule.
@@ -144,7 +145,7 @@ pub struct Firing {
     /// For a correlation: times of the oldest and the newest match counted.
     pub window: Option<(i64, i64)>,
     /// The events that made it fire, the deciding one last, at most 100.
-    pub events: Vec<Arc<Excerpt>>,
+    pub events: Vec<Arc<Trace>>,
     /// Whether evidence was evicted before the alert.
     pub evidence_truncated: bool,
     /// Whether the match was late (only rules: a late match never enters windows by default).

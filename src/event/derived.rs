@@ -74,9 +74,8 @@ impl<'a> Event<'a> {
             }
             Derived::DryRun => drop(visit(Node::Bool(self.dry_run()))),
             Derived::CredentialId => {
-                let path = Path::parse("extra.authentication.kubernetes.io/credential-id");
-                for user in self.objects(Slot::User) {
-                    let _ = self.walk(Node::Json(user), &path, &mut |node| self.scalars(node, visit));
+                if let Some(raw) = self.credential() {
+                    let _ = self.scalars(Node::Json(raw), visit);
                 }
             }
             Derived::ExecCommand => self.exec_values("command", visit),
@@ -86,16 +85,58 @@ impl<'a> Event<'a> {
                 text(self.user_agent().map(|agent| agent.split('/').next().unwrap_or(agent)), visit)
             }
             Derived::Outcome => text(Some(self.outcome()), visit),
+            Derived::AuditIdIsUuid => text(self.derived_text(field).flatten(), visit),
         }
         missing
     }
 
+    /// The value of a derived field that has one text at most; `None` for the others.
+    #[inline]
+    pub fn derived_text(&self, field: Derived) -> Option<Option<&'a str>> {
+        Some(match field {
+            Derived::ActorUsername => self.actor_username(),
+            Derived::ActorKind => Some(self.actor_kind()),
+            Derived::Cluster => Some(self.cluster),
+            Derived::ClientIp => self.client_ip(),
+            Derived::Decision => self.decision(),
+            Derived::LongRunning => Some(if self.long_running() { "true" } else { "false" }),
+            Derived::DryRun => Some(if self.dry_run() { "true" } else { "false" }),
+            Derived::AuditIdIsUuid => self.audit_id().map(|id| if is_uuid(id) { "true" } else { "false" }),
+            Derived::Outcome => Some(self.outcome()),
+            _ => return None,
+        })
+    }
+
     /// The impersonated user if there is one, else the authenticated one.
     pub fn actor_username(&self) -> Option<&'a str> {
-        match self.objects(Slot::ImpersonatedUser).last() {
+        *self.kept.actor_username.get_or_init(|| match self.objects(Slot::ImpersonatedUser).last() {
             Some(user) => self.member(user, "username").and_then(|raw| self.text(raw)),
             None => self.username(),
-        }
+        })
+    }
+
+    /// `user.extra` `authentication.kubernetes.io/credential-id`, as it stands.
+    fn credential(&self) -> Option<Raw> {
+        *self.kept.credential.get_or_init(|| {
+            let mut found = None;
+            for user in self.objects(Slot::User) {
+                let extra = self.member(user, "extra").filter(|raw| self.doc.kind(*raw) == Kind::Object);
+                found = extra.and_then(|raw| self.member(raw, "authentication.kubernetes.io/credential-id")).or(found);
+            }
+            found
+        })
+    }
+
+    /// What kind of credential was used, by the part of its id before the `=` (`JTI`, `X509SHA256`).
+    pub fn credential_kind(&self) -> Option<&'a str> {
+        let mut kind = None;
+        let _ = self.scalars(Node::Json(self.credential()?), &mut |node| {
+            if let Node::Json(raw) = node {
+                kind = self.text(raw).and_then(|id| id.split_once('=')).map(|(kind, _)| kind);
+            }
+            ControlFlow::Break(())
+        });
+        kind
     }
 
     /// Shows `visit` the groups of the effective user.
@@ -107,12 +148,44 @@ impl<'a> Event<'a> {
         groups.map_or(ControlFlow::Continue(()), |raw| self.scalars(Node::Json(raw), visit))
     }
 
+    /// Shows `visit` the groups of the authenticated user.
+    pub fn user_groups(&self, visit: &mut Visit<'_, 'a>) {
+        if self.is_merged(Slot::User) {
+            self.walk_merged(Slot::User, &Path::parse("groups"), &mut |node| self.scalars(node, visit));
+        } else if let Some(raw) = self.groups_raw() {
+            let _ = self.scalars(Node::Json(raw), visit);
+        }
+    }
+
+    /// Shows `take` the keys of all annotations. Whether every rule's annotation would be among them: not if a value is
+    /// no text, for a path may lead into it, nor if the annotations are broken.
+    pub fn annotation_keys(&self, take: &mut dyn FnMut(&str)) -> bool {
+        for annotations in self.objects(Slot::Annotations) {
+            for member in self.doc.members(annotations) {
+                let Ok((key, value)) = member else { return false };
+                if self.doc.kind(value) != Kind::String {
+                    return false;
+                }
+                match self.text(key) {
+                    Some(key) => take(key),
+                    None => return false,
+                }
+            }
+        }
+        true
+    }
+
     /// Whether the request was made in somebody else's name.
     pub fn impersonated(&self) -> bool {
         self.objects(Slot::ImpersonatedUser).next().is_some()
     }
 
-    fn actor_kind(&self) -> &'static str {
+    /// Who acts, in one word (`k8s.actor.kind`).
+    pub fn actor_kind(&self) -> &'static str {
+        self.kept.actor_kind.get_or_init(|| self.kind_of_actor())
+    }
+
+    fn kind_of_actor(&self) -> &'static str {
         let Some(name) = self.actor_username().filter(|name| !name.is_empty()) else { return "unauthenticated" };
         match name {
             "system:anonymous" => "anonymous",
@@ -127,6 +200,10 @@ impl<'a> Event<'a> {
 
     /// The rightmost entry of `sourceIPs` that is no trusted proxy: the entries before it can be set by the client.
     pub fn client_ip(&self) -> Option<&'a str> {
+        *self.kept.client_ip.get_or_init(|| self.rightmost_address())
+    }
+
+    fn rightmost_address(&self) -> Option<&'a str> {
         let raw = self.slot(Slot::SourceIps)?;
         let (mut last, mut client) = (None, None);
         let _ = self.scalars(Node::Json(raw), &mut |node| {
@@ -145,7 +222,7 @@ impl<'a> Event<'a> {
 
     /// The authorizer's decision.
     pub fn decision(&self) -> Option<&'a str> {
-        self.annotation("authorization.k8s.io/decision")
+        *self.kept.decision.get_or_init(|| self.annotation("authorization.k8s.io/decision"))
     }
 
     fn annotation(&self, key: &str) -> Option<&'a str> {
@@ -170,6 +247,10 @@ impl<'a> Event<'a> {
 
     /// Whether nothing was stored: `dryRun=All` in the URI, or `dryRun: [All]` in a delete's body.
     pub fn dry_run(&self) -> bool {
+        *self.kept.dry_run.get_or_init(|| self.asks_for_dry_run())
+    }
+
+    fn asks_for_dry_run(&self) -> bool {
         let in_uri = self.uri().is_some_and(|uri| {
             uri.contains("dryRun") && Query::of(uri).any(|(key, value)| key == "dryRun" && value == "All")
         });
@@ -239,6 +320,10 @@ impl<'a> Event<'a> {
 
     /// What became of the request, in one word.
     fn outcome(&self) -> &'static str {
+        self.kept.outcome.get_or_init(|| self.what_became())
+    }
+
+    fn what_became(&self) -> &'static str {
         match self.code() {
             None => "none",
             Some(101 | 200..=299) => "success",
@@ -342,11 +427,31 @@ impl<'a> Event<'a> {
 
     /// The pod's spec wherever the workload keeps it (the list of the Pod Security admission's extractor).
     fn pod_spec(&self, visit: &mut Visit<'_, 'a>) -> Missing {
+        let (specs, missing) = *self.kept.pod_specs.get_or_init(|| self.keep(|event, visit| event.find_pod_spec(visit)));
+        let _ = specs.iter().try_for_each(|node| visit(*node));
+        missing
+    }
+
+    /// Collects what a look-up shows into the arena.
+    fn keep(&self, look: impl FnOnce(&Self, &mut Visit<'_, 'a>) -> Missing) -> (&'a [Node<'a>], Missing) {
+        let mut nodes = bumpalo::collections::Vec::new_in(self.arena);
+        let mut missing = look(self, &mut |node| {
+            nodes.push(node);
+            ControlFlow::Continue(())
+        });
+        // Every rule that asks has to know, not only the first.
+        missing.malformed |= self.malformed.get();
+        (nodes.into_bump_slice(), missing)
+    }
+
+    fn find_pod_spec(&self, visit: &mut Visit<'_, 'a>) -> Missing {
         let path = match (self.resource(), self.subresource().unwrap_or("")) {
             (Some("pods"), "" | "ephemeralcontainers" | "resize") => "spec",
             (Some("podtemplates"), "") => "template.spec",
             (
-                Some("deployments" | "daemonsets" | "statefulsets" | "replicasets" | "replicationcontrollers" | "jobs"),
+                Some(
+                    "deployments" | "daemonsets" | "statefulsets" | "replicasets" | "replicationcontrollers" | "jobs",
+                ),
                 "",
             ) => "spec.template.spec",
             (Some("cronjobs"), "") => "spec.jobTemplate.spec.template.spec",
@@ -370,6 +475,13 @@ impl<'a> Event<'a> {
 
     /// Regular, init and ephemeral containers of the pod's spec, each once.
     fn containers(&self, visit: &mut Visit<'_, 'a>) -> Missing {
+        let (members, missing) =
+            *self.kept.containers.get_or_init(|| self.keep(|event, visit| event.find_containers(visit)));
+        let _ = members.iter().try_for_each(|node| visit(*node));
+        missing
+    }
+
+    fn find_containers(&self, visit: &mut Visit<'_, 'a>) -> Missing {
         self.pod_spec(&mut |spec| {
             for list in ["containers", "initContainers", "ephemeralContainers"] {
                 self.walk(spec, &Path::parse(list), &mut |members| self.each(members, visit))?;
@@ -415,6 +527,15 @@ impl<'a> Event<'a> {
             _ => self.derived(field, &Path::default(), &mut |node| self.each(node, visit)),
         }
     }
+}
+
+/// Whether the text has the shape of a UUID (RFC 9562), as the API server makes them.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ pub enum Derived {
     CommandLine,
     UserAgentProduct,
     Outcome,
+    AuditIdIsUuid,
 }
 
 /// Fields that the view has at hand without a walk.
@@ -129,6 +130,7 @@ pub const DERIVED: &[(&str, Derived)] = &[
     ("k8s.commandLine", Derived::CommandLine),
     ("k8s.userAgent.product", Derived::UserAgentProduct),
     ("k8s.outcome", Derived::Outcome),
+    ("k8s.auditID.isUUID", Derived::AuditIdIsUuid),
 ];
 
 const FAST: &[(&str, Fast)] = &[

@@ -1,16 +1,16 @@
 //! The view of one audit event: where its members stand. Bodies stay byte ranges until a rule asks for a path inside.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 use bumpalo::Bump;
 
-use super::Stage;
 use super::json::{Doc, Kind, Raw, escapes_are_valid};
 use super::path::{Derived, Field, Path, Root};
 use super::site::Site;
 use super::structure::Flaw;
 use super::time::parse_micros;
-use super::walk::{Node, Visit};
+use super::walk::{Missing, Node, Visit};
+use super::Stage;
 
 /// A top-level member of an event that rules may ask for (audit.k8s.io/v1 `Event`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,6 +100,22 @@ struct Located {
     code: Option<Raw>,
 }
 
+/// Answers that are kept once they have been worked out.
+#[derive(Default)]
+pub(super) struct Kept<'a> {
+    pub actor_username: OnceCell<Option<&'a str>>,
+    pub actor_kind: OnceCell<&'static str>,
+    pub client_ip: OnceCell<Option<&'a str>>,
+    pub credential: OnceCell<Option<Raw>>,
+    pub decision: OnceCell<Option<&'a str>>,
+    pub outcome: OnceCell<&'static str>,
+    pub dry_run: OnceCell<bool>,
+    pub pod_specs: OnceCell<(&'a [Node<'a>], Missing)>,
+    pub containers: OnceCell<(&'a [Node<'a>], Missing)>,
+    /// Members of the objects inside bodies that were walked, by the object's start.
+    pub objects: RefCell<smallvec::SmallVec<[(usize, &'a [(Raw, Raw)]); 8]>>,
+}
+
 /// One event: one stage of one API request.
 pub struct Event<'a> {
     pub(super) doc: Doc<'a>,
@@ -114,6 +130,8 @@ pub struct Event<'a> {
     duplicate_keys: bool,
     stage: Stage,
     uri: OnceCell<&'a str>,
+    /// What several rules ask for and costs a walk, kept for the event's life.
+    pub(super) kept: Kept<'a>,
     /// Set when a walk met bytes that are no JSON.
     pub(super) malformed: Cell<bool>,
 }
@@ -124,7 +142,13 @@ impl<'a> Event<'a> {
     /// # Errors
     /// If the object's own level, or that of `user`, `objectRef` or `responseStatus`, is not well-formed. What stands
     /// deeper is not looked at.
-    pub fn parse(doc: Doc<'a>, raw: Raw, arena: &'a Bump, site: &'a Site, cluster: &'a str) -> Result<Event<'a>, Flaw> {
+    pub fn parse(
+        doc: Doc<'a>,
+        raw: Raw,
+        arena: &'a Bump,
+        site: &'a Site,
+        cluster: &'a str,
+    ) -> Result<Event<'a>, Flaw> {
         let mut event = Event {
             doc,
             arena,
@@ -137,6 +161,7 @@ impl<'a> Event<'a> {
             duplicate_keys: false,
             stage: Stage::Other,
             uri: OnceCell::new(),
+            kept: Kept::default(),
             malformed: Cell::new(false),
         };
         let mut members = doc.members(raw);

@@ -10,6 +10,9 @@ use super::view::Event;
 /// bounded by the path's length.
 const ARRAYS_MAX: u32 = 64;
 
+/// How many objects' members are kept per event; a look through them must stay cheaper than a walk.
+const OBJECTS_MAX: usize = 64;
+
 /// A value that a path led to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Node<'a> {
@@ -57,14 +60,7 @@ impl<'a> Event<'a> {
         self.descend(node, &path.0, "", 0, visit)
     }
 
-    fn descend(
-        &self,
-        node: Node<'a>,
-        parts: &[Part],
-        run: &str,
-        arrays: u32,
-        visit: &mut Visit<'_, 'a>,
-    ) -> ControlFlow<()> {
+    fn descend(&self, node: Node<'a>, parts: &[Part], run: &str, arrays: u32, visit: &mut Visit<'_, 'a>) -> ControlFlow<()> {
         let (parts, run) = match (run, parts) {
             ("", []) => return visit(node),
             ("", [Part::Run(first), rest @ ..]) => (rest, &**first),
@@ -80,9 +76,9 @@ impl<'a> Event<'a> {
                     }
                     None => ControlFlow::Continue(()),
                 },
-                Kind::Array => {
-                    self.through_array(raw, arrays, &mut |member, depth| self.descend(member, parts, run, depth, visit))
-                }
+                Kind::Array => self.through_array(raw, arrays, &mut |member, depth| {
+                    self.descend(member, parts, run, depth, visit)
+                }),
                 _ => ControlFlow::Continue(()),
             },
             Node::Patch { pointer: "", value } => self.descend(Node::Json(value), parts, run, arrays, visit),
@@ -110,8 +106,9 @@ impl<'a> Event<'a> {
                     Some(value) => self.descend(Node::Json(value), parts, "", arrays, visit),
                     None => ControlFlow::Continue(()),
                 },
-                Kind::Array => self
-                    .through_array(raw, arrays, &mut |member, depth| self.into_key(member, key, parts, depth, visit)),
+                Kind::Array => self.through_array(raw, arrays, &mut |member, depth| {
+                    self.into_key(member, key, parts, depth, visit)
+                }),
                 _ => ControlFlow::Continue(()),
             },
             Node::Patch { pointer: "", value } => self.into_key(Node::Json(value), key, parts, arrays, visit),
@@ -147,15 +144,33 @@ impl<'a> Event<'a> {
         ControlFlow::Continue(())
     }
 
+    /// The members of an object. Many rules walk the same few objects, so they are kept once found; `None` (and the event
+    /// malformed) if they are not well-formed.
+    fn members(&self, object: Raw) -> Option<&'a [(Raw, Raw)]> {
+        if let Some((_, members)) = self.kept.objects.borrow().iter().find(|(start, _)| *start == object.start) {
+            return Some(members);
+        }
+        let mut members = bumpalo::collections::Vec::new_in(self.arena);
+        for member in self.doc.members(object) {
+            let Ok(member) = member else {
+                self.malformed.set(true);
+                return None;
+            };
+            members.push(member);
+        }
+        let members = members.into_bump_slice();
+        let mut kept = self.kept.objects.borrow_mut();
+        if kept.len() < OBJECTS_MAX {
+            kept.push((object.start, members));
+        }
+        Some(members)
+    }
+
     /// The member of the object whose key is the longest prefix of `run` that ends at a dot, and how much of `run` it
     /// used. Of equal keys the last counts, as for the API server's decoder.
     fn longest(&self, object: Raw, run: &str) -> Option<(Raw, usize)> {
         let mut best: Option<(Raw, usize)> = None;
-        for member in self.doc.members(object) {
-            let Ok((key, value)) = member else {
-                self.malformed.set(true);
-                return None;
-            };
+        for &(key, value) in self.members(object)? {
             let inner = &self.doc.text[key.start + 1..key.end - 1];
             let unescaped;
             let name = if memchr::memchr(b'\\', inner).is_some() {
@@ -177,11 +192,7 @@ impl<'a> Event<'a> {
     /// The member of the object with exactly this key, the last one if there are several.
     pub(super) fn member(&self, object: Raw, key: &str) -> Option<Raw> {
         let mut found = None;
-        for member in self.doc.members(object) {
-            let Ok((name, value)) = member else {
-                self.malformed.set(true);
-                return None;
-            };
+        for &(name, value) in self.members(object)? {
             if self.doc.key_is(name, key) {
                 found = Some(value);
             }
@@ -235,8 +246,7 @@ impl<'a> Event<'a> {
         let mut at = self.raw().start;
         while let Some(open) = self.doc.structure.next_quote(at).filter(|open| *open < end) {
             let Some(close) = self.doc.structure.next_quote(open + 1) else { break };
-            for token in self.doc.text[at..open].split(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
-            {
+            for token in self.doc.text[at..open].split(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')) {
                 if token.first().is_some_and(|b| b.is_ascii_digit() || *b == b'-') {
                     let start = token.as_ptr() as usize - self.doc.text.as_ptr() as usize;
                     visit(Node::Json(Raw { start, end: start + token.len() }))?;
@@ -263,7 +273,11 @@ fn skip_index(pointer: &str) -> &str {
 }
 
 fn unescape_segment(segment: &str) -> std::borrow::Cow<'_, str> {
-    if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~").into() } else { segment.into() }
+    if segment.contains('~') {
+        segment.replace("~1", "/").replace("~0", "~").into()
+    } else {
+        segment.into()
+    }
 }
 
 /// Matches the pointer's next key (array indexes before it stand for "some member") with the start of `run`; the rests

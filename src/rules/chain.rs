@@ -241,3 +241,140 @@ fn aliases(
     }
     (!failed).then_some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::load;
+    use super::super::{Placeholders, RuleSet, SourceFile};
+    use super::*;
+
+    fn rule(name: &str) -> String {
+        let head = "logsource: {product: kubernetes, service: audit}\n";
+        format!("title: {name}\nname: {name}\n{head}detection: {{s: {{v: {name}}}, condition: s}}\n---\n")
+    }
+
+    /// A correlation whose id begins with `order`.
+    fn over(name: &str, order: u32, rules: &str, more: &str) -> String {
+        format!(
+            "title: {name}\nname: {name}\nid: {order:08}-0000-4000-8000-000000000000\n\
+             correlation: {{type: temporal, rules: {rules}, timespan: 1m{more}}}\n---\n"
+        )
+    }
+
+    fn run(text: &str) -> (RuleSet, Vec<String>) {
+        let text = rule("a") + &rule("b") + text;
+        let (set, diagnostics) = load(&[SourceFile { name: "a".into(), text }], &Placeholders::new());
+        (set, diagnostics.iter().map(|d| format!("{} {} {}", d.severity.as_str(), d.code, d.message)).collect())
+    }
+
+    fn titles(set: &RuleSet) -> Vec<&str> {
+        set.correlations.iter().map(|correlation| correlation.meta.title.as_str()).collect()
+    }
+
+    #[test]
+    fn inputs_stand_before_readers_then_by_id() {
+        let (set, problems) = run(&(over("w", 1, "[x, a]", "")
+            + &over("x", 3, "[y, b]", "")
+            + &over("y", 9, "a", "")
+            + &over("z", 4, "[00000009-0000-4000-8000-000000000000, a]", "")));
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(titles(&set), ["y", "x", "w", "z"]);
+        let a = set.rules.iter().position(|rule| rule.meta.title == "a").unwrap();
+        assert_eq!(set.correlations[2].inputs, [Input::Correlation(1), Input::Rule(a)]);
+        assert_eq!(set.correlations[3].inputs, [Input::Correlation(0), Input::Rule(a)]);
+    }
+
+    #[test]
+    fn references_that_cannot_be_followed() {
+        let check = |text: &str, loaded: &[&str], expected: &[&str]| {
+            let (set, problems) = run(text);
+            assert_eq!(titles(&set), loaded, "{problems:?}");
+            let fits = problems.len() == expected.len() && problems.iter().zip(expected).all(|(p, e)| p.contains(e));
+            assert!(fits, "{text}: {problems:?}");
+        };
+        check(&over("x", 1, "[x]", ""), &[], &["error cycle the correlation feeds itself: `x` → `x`"]);
+        check(
+            &(over("x", 1, "[a, y]", "")
+                + &over("y", 2, "[z]", "")
+                + &over("z", 3, "[x]", "")
+                + &over("u", 4, "[x, a]", "")),
+            &[],
+            &[
+                "`x` → `y` → `z` → `x`",
+                "`y` → `z` → `x` → `y`",
+                "cycle",
+                "error broken-reference the correlation needs `x`",
+            ],
+        );
+        check(&over("x", 1, "[a, bb]", ""), &[], &["error unknown-rule no rule has the name or id `bb`"]);
+        check(
+            &(over("x", 1, "[nothing]", "") + &over("y", 2, "[x]", "") + &over("z", 3, "[a]", "")),
+            &["z"],
+            &["error unknown-rule", "error broken-reference the correlation needs `x`, which has errors"],
+        );
+        check(&over("x", 1, "[a, a]", ""), &[], &["error duplicate-rule"]);
+        check(&over("x", 1, "[a, b, a]", "").replace("temporal", "temporal_ordered"), &["x"], &[]);
+        check(&over("x", 1, "[a]", ", generate: [b]"), &[], &["error unknown-rule `generate` names `b`"]);
+        let foreign = "title: w\nname: w\nlogsource: {product: windows}\ndetection: {s: {v: w}, condition: s}\n---\n";
+        check(
+            &(foreign.to_owned() + &over("x", 1, "[w]", "")),
+            &[],
+            &["warning other-log-source", "needs `w`, which is not for Kubernetes audit logs"],
+        );
+        check(
+            &(rule("bad").replace("{v: bad}", "{v|x: bad}") + &over("x", 1, "[bad]", "")),
+            &[],
+            &["error unknown-modifier", "needs `bad`, which has errors"],
+        );
+    }
+
+    #[test]
+    fn chains_are_bounded_in_length_and_in_ways() {
+        let chain = |count: u32, rules: &dyn Fn(u32) -> String| {
+            let rest: String = (1..count).map(|n| over(&format!("c{n}"), n, &rules(n - 1), "")).collect();
+            run(&(over("c0", 0, "[a]", "") + &rest)).1
+        };
+        assert_eq!(chain(16, &|n| format!("[c{n}]")), [""; 0]);
+        assert!(chain(17, &|n| format!("[c{n}]"))[0].starts_with("error too-deep"));
+        assert_eq!(chain(2000, &|n| format!("[c{n}]")).len(), 2000 - 16);
+        // Each level doubles the ways: c0 and c1 feed c2 and c3, and so on.
+        let ladder = |levels: u32| {
+            let rungs = (1..levels).flat_map(|n| {
+                let rules = format!("[l{0}, r{0}]", n - 1);
+                [over(&format!("l{n}"), 2 * n, &rules, ""), over(&format!("r{n}"), 2 * n + 1, &rules, "")]
+            });
+            run(&(over("l0", 0, "[a]", "") + &over("r0", 1, "[b]", "") + &rungs.collect::<String>())).1
+        };
+        assert_eq!(ladder(14), [""; 0]);
+        assert!(ladder(15)[0].starts_with("error too-deep"));
+    }
+
+    #[test]
+    fn aliases_name_a_field_per_input() {
+        let check = |more: &str, expected: Result<&[Option<&str>], &str>| {
+            let (set, problems) = run(&over("x", 1, "[a, b]", more));
+            match expected {
+                Ok(fields) => {
+                    let found: Vec<_> = set.correlations[0].aliases["s"].iter().map(Option::as_deref).collect();
+                    assert_eq!(found, fields, "{more}: {problems:?}");
+                    assert!(
+                        problems.is_empty()
+                            || !fields.iter().any(Option::is_some)
+                            || problems[0].starts_with("warning")
+                    );
+                }
+                Err(problem) => {
+                    assert!(problems[0].starts_with(problem) && set.correlations.is_empty(), "{problems:?}")
+                }
+            }
+        };
+        check(", group-by: [s], aliases: {s: {a: u.name, b: v}}", Ok(&[Some("u.name"), Some("v")]));
+        // An alias for itself is resolved once, not for ever.
+        check(", group-by: [s], aliases: {s: {a: s, b: s}}", Ok(&[Some("s"), Some("s")]));
+        check(", group-by: [t], aliases: {s: {a: u}}", Ok(&[Some("u"), None]));
+        check(", group-by: [s], aliases: {s: {a: u}}", Err("error incomplete-alias"));
+        check(", group-by: [s], aliases: {s: {a: u, c: v}}", Err("error unknown-rule the alias names `c`"));
+        check(", group-by: [s], aliases: {s: u}", Err("error wrong-value"));
+        check(", group-by: [s], aliases: [s]", Err("error wrong-value"));
+    }
+}

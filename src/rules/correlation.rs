@@ -68,6 +68,8 @@ const KEYS: [&str; 10] = [
 ];
 const OPERATORS: [(&str, Cmp); 6] =
     [("gt", Cmp::Gt), ("gte", Cmp::Ge), ("lt", Cmp::Lt), ("lte", Cmp::Le), ("eq", Cmp::Eq), ("neq", Cmp::Ne)];
+/// The most rules of one correlation.
+const MAX_RULES: usize = 1000;
 const SECOND: i64 = 1_000_000;
 
 /// Reads a correlation document. `None` if anything was wrong, which is then in the report.
@@ -86,6 +88,9 @@ pub fn correlation(document: &Node, meta: Option<Meta>, report: &mut Report) -> 
     let rules = spanned_texts(section, "rules", report);
     if rules.is_empty() {
         report.error("missing-rules", section.span, "the correlation refers to no rules");
+    }
+    if rules.len() > MAX_RULES {
+        report.error("too-large", section.span, format!("a correlation refers to at most {MAX_RULES} rules"));
     }
     let kind = kind(section, &rules, report);
     let aliases = aliases(section, report);
@@ -343,5 +348,90 @@ mod tests {
         check("99999999999999999999d", None);
         check("9999999d", None);
         check("", None);
+    }
+
+    fn read(section: &str) -> Result<CorrelationDraft, String> {
+        let (documents, _) = super::super::yaml::parse(&format!("title: T\ncorrelation: {section}\n"));
+        let mut report = Report::new("t");
+        let meta = super::super::sigma::meta(&documents[0], "t", &mut report);
+        let draft = correlation(&documents[0], meta, &mut report);
+        let mut problems = report.into_list().into_iter();
+        match problems.next() {
+            None => Ok(draft.unwrap()),
+            Some(first) => {
+                assert_eq!(draft, None);
+                Err(format!("{}:{} {} {}", first.span.line, first.span.column, first.code, first.message))
+            }
+        }
+    }
+
+    #[test]
+    fn reads_kinds_and_conditions() {
+        let check = |text: &str, expected: CorrelationKind| {
+            assert_eq!(read(&format!("{{rules: [a, b], timespan: 5m, {text}}}")).unwrap().kind, expected, "{text}");
+        };
+        use CorrelationKind::*;
+        check("type: event_count, condition: {gte: 10}", EventCount(vec![(Cmp::Ge, 10)]));
+        check("type: event_count, condition: {gt: 1, lte: 5}", EventCount(vec![(Cmp::Gt, 1), (Cmp::Le, 5)]));
+        check("type: event_count, condition: {lt: 3, neq: 0}", EventCount(vec![(Cmp::Lt, 3), (Cmp::Ne, 0)]));
+        check("type: value_count, condition: {field: u, eq: 3}", ValueCount(vec![(Cmp::Eq, 3)], vec!["u".into()]));
+        check(
+            "type: value_count, condition: {gte: 8, field: [u, v]}",
+            ValueCount(vec![(Cmp::Ge, 8)], vec!["u".into(), "v".into()]),
+        );
+        check("type: temporal", Temporal);
+        check("type: temporal, condition: {gte: 2}", Temporal);
+        check("type: temporal_ordered, condition: {gt: 1}", TemporalOrdered);
+    }
+
+    #[test]
+    fn defaults_and_our_own_attributes() {
+        let base = "type: temporal, rules: a, timespan: 1h";
+        let draft = read(&format!("{{{base}}}")).unwrap();
+        let numbers = (draft.timespan_us, draft.realert_us, draft.suppress_us);
+        assert_eq!(
+            (numbers, draft.across_clusters, draft.generate),
+            ((3600 * SECOND, 3600 * SECOND, 0), false, Generate::None)
+        );
+        let more = "group-by: u, realert: 10m, suppress: 1d, across-clusters: true, generate: true";
+        let draft = read(&format!("{{{base}, {more}}}")).unwrap();
+        let numbers = (draft.realert_us, draft.suppress_us, draft.across_clusters);
+        assert_eq!((numbers, draft.generate), ((600 * SECOND, 86_400 * SECOND, true), Generate::All));
+        assert_eq!(draft.group_by, ["u"]);
+    }
+
+    #[test]
+    fn refuses_with_a_place() {
+        let check = |text: &str, expected: &str| {
+            let problem = read(text).unwrap_err();
+            assert!(problem.starts_with(expected), "{text}: {problem}");
+        };
+        let base = "rules: a, timespan: 1m";
+        check("[a]", "2:14 wrong-value");
+        check("{type: temporal, timespan: 1m}", "2:14 missing-rules");
+        check("{type: temporal, rules: a}", "2:14 missing-timespan");
+        check("{type: temporal, rules: a, timespan: 0s}", "2:51 wrong-value");
+        check("{type: temporal, rules: a, timespan: 5}", "2:51 wrong-value");
+        check(&format!("{{{base}}}"), "2:14 missing-type");
+        check(
+            &format!("{{{base}, type: event_cout}}"),
+            "2:45 unknown-correlation-type unknown correlation type `event_cout`; supported are event_count, value_count,",
+        );
+        check(&format!("{{{base}, type: value_sum}}"), "2:45 unknown-correlation-type");
+        check(&format!("{{{base}, type: temporal, suppres: 1h}}"), "2:55 unknown-attribute");
+        check(&format!("{{{base}, type: event_count}}"), "2:14 missing-condition");
+        check(&format!("{{{base}, type: event_count, condition: 5}}"), "2:69 wrong-value");
+        check(&format!("{{{base}, type: event_count, condition: {{}}}}"), "2:69 missing-condition");
+        check(&format!("{{{base}, type: event_count, condition: {{gte: x}}}}"), "2:75 wrong-value");
+        check(&format!("{{{base}, type: event_count, condition: {{gte: -1}}}}"), "2:75 wrong-value");
+        check(&format!("{{{base}, type: event_count, condition: {{gte: 1.5}}}}"), "2:75 wrong-value");
+        check(&format!("{{{base}, type: event_count, condition: {{ge: 1}}}}"), "2:70 unknown-operator");
+        check(&format!("{{{base}, type: event_count, condition: {{gt: 1, lt: 9, neq: 5}}}}"), "2:69 wrong-value");
+        check(&format!("{{{base}, type: event_count, condition: {{gt: 1, field: u}}}}"), "2:84 wrong-value");
+        check(&format!("{{{base}, type: value_count, condition: {{gt: 1}}}}"), "2:69 missing-field");
+        check(&format!("{{{base}, type: temporal, condition: {{gt: 1}}}}"), "2:66 unsupported-condition");
+        check(&format!("{{{base}, type: temporal, condition: a and b}}"), "2:66 wrong-value");
+        check(&format!("{{{base}, type: temporal, generate: 1}}"), "2:65 wrong-value");
+        check(&format!("{{{base}, type: temporal, across-clusters: x}}"), "2:72 wrong-value");
     }
 }

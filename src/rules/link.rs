@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::chain;
 use super::correlation::{CorrelationDraft, Generate};
-use super::detection::{and, size};
 use super::diagnostic::{Diagnostic, Severity, did_you_mean};
 use super::expr::Span;
 use super::filter::{FilterDraft, Scope};
 use super::load::Draft;
+use super::selections::{and, size};
 use super::sigma::{RuleDraft, is_uuid, uuid_of};
 use super::{Input, Meta, Rule, RuleSet};
 
@@ -254,5 +254,117 @@ impl Linker<'_> {
         targets.sort_unstable();
         targets.dedup();
         (!failed).then_some(targets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::load;
+    use super::super::show::show;
+    use super::super::{Placeholders, SourceFile};
+    use super::*;
+
+    const HEAD: &str = "logsource: {product: kubernetes, service: audit}\n";
+
+    fn rule(name: &str) -> String {
+        format!("title: {name}\nname: {name}\n{HEAD}detection: {{s: {{v: {name}}}, condition: s}}\n---\n")
+    }
+
+    fn id(digit: u32) -> String {
+        format!("0000000{digit}-0000-4000-8000-00000000000a")
+    }
+
+    fn run(text: &str) -> (RuleSet, Vec<String>) {
+        let (set, diagnostics) = load(&[SourceFile { name: "a".into(), text: text.into() }], &Placeholders::new());
+        (set, diagnostics.iter().map(|d| format!("{} {} {}", d.severity.as_str(), d.code, d.message)).collect())
+    }
+
+    #[test]
+    fn filters_are_added_to_the_rules_they_name() {
+        let check = |rules: &str, expected: &[&str], problem: Option<&str>| {
+            let filter = format!("title: f\n{HEAD}filter: {{rules: {rules}, s: {{u: x}}, condition: not s}}\n");
+            let (set, problems) = run(&(rule("a") + &rule("b") + &filter));
+            let mut shown: Vec<String> = set.rules.iter().map(|rule| show(&rule.condition)).collect();
+            shown.sort();
+            assert_eq!(shown, expected, "{rules}");
+            assert_eq!(
+                problems.first().map(|text| text.starts_with(problem.unwrap_or("-"))),
+                problem.map(|_| true),
+                "{problems:?}"
+            );
+        };
+        check("[a]", &["(v 'a' & !u 'x')", "v 'b'"], None);
+        check("b", &["(v 'b' & !u 'x')", "v 'a'"], None);
+        check("any", &["(v 'a' & !u 'x')", "(v 'b' & !u 'x')"], None);
+        check("[a, a, b]", &["(v 'a' & !u 'x')", "(v 'b' & !u 'x')"], None);
+        check("[a, c]", &["v 'a'", "v 'b'"], Some("error unknown-rule"));
+        check("[c, d]", &["v 'a'", "v 'b'"], Some("warning unknown-rule"));
+        check("[f]", &["v 'a'", "v 'b'"], Some("warning unknown-rule"));
+        check("[]", &["v 'a'", "v 'b'"], Some("error missing-rules"));
+        check("[[a]]", &["v 'a'", "v 'b'"], Some("error wrong-value"));
+    }
+
+    #[test]
+    fn filters_are_not_for_correlations_and_do_not_name_the_stage() {
+        let correlation =
+            "title: k\nname: k\ncorrelation: {type: event_count, rules: a, timespan: 1m, condition: {gte: 2}}\n---\n";
+        let filter =
+            |rules: &str| format!("title: f\n{HEAD}filter: {{rules: {rules}, s: {{stage: x}}, condition: not s}}\n");
+        let (set, problems) = run(&(rule("a") + correlation + &filter("[a, k]")));
+        assert!(problems[0].starts_with("error filter-on-correlation"), "{problems:?}");
+        assert_eq!(show(&set.rules[0].condition), "v 'a'");
+        let (set, problems) = run(&(rule("a") + &filter("any")));
+        assert_eq!((problems.len(), set.rules[0].names_stage), (0, false));
+    }
+
+    #[test]
+    fn filters_that_add_too_much_are_refused() {
+        let values = vec!["x"; 100_000].join(",");
+        let rules: String = (0..50).map(|n| rule(&format!("r{n}"))).collect();
+        let (_, problems) =
+            run(&format!("{rules}title: f\n{HEAD}filter: {{rules: any, s: {{u: [{values}]}}, condition: not s}}\n"));
+        assert!(problems[0].starts_with("error too-large"), "{problems:?}");
+    }
+
+    #[test]
+    fn ids_and_names_are_unique() {
+        let with_id = |title: &str, id: &str| format!("id: {id}\n{}", rule(title));
+        let check = |text: String, rules: usize, expected: &str| {
+            let (set, problems) = run(&text);
+            assert_eq!(set.rules.len(), rules);
+            assert!(problems.len() == 1 && problems[0].starts_with(expected), "{problems:?}");
+        };
+        check(with_id("a", &id(1)) + &with_id("b", &id(1).to_uppercase()), 1, "error duplicate-id");
+        check(rule("a") + &with_id("a", &id(1)), 1, "error duplicate-name");
+        check(rule("a") + &rule("a"), 1, "error duplicate-id");
+    }
+
+    #[test]
+    fn correlations_silence_what_they_use_unless_one_keeps_it() {
+        let check = |correlations: &[(&str, &str)], silent: &[&str]| {
+            let text: String = correlations
+                .iter()
+                .enumerate()
+                .map(|(n, (rules, generate))| {
+                    format!(
+                        "title: c{n}\nname: c{n}\ncorrelation: {{type: temporal, rules: {rules}, timespan: 1m{generate}}}\n---\n"
+                    )
+                })
+                .collect();
+            let (set, problems) = run(&(rule("a") + &rule("b") + &text));
+            assert_eq!(problems, [""; 0], "{correlations:?}");
+            let rules = set.rules.iter().filter(|rule| !rule.alerts).map(|rule| &rule.meta.title);
+            let chained = set.correlations.iter().filter(|c| !c.alerts).map(|c| &c.meta.title);
+            let mut found: Vec<&String> = rules.chain(chained).collect();
+            found.sort();
+            assert_eq!(found, silent, "{correlations:?}");
+        };
+        check(&[], &[]);
+        check(&[("[a]", "")], &["a"]);
+        check(&[("[a]", ", generate: true")], &[]);
+        check(&[("[a, b]", ", generate: [b]")], &["a"]);
+        check(&[("[a, b]", ""), ("[b]", ", generate: true")], &["a"]);
+        check(&[("[a, b]", ", generate: [a]"), ("[b]", ", generate: false")], &["b"]);
+        check(&[("[c1, b]", ""), ("[a]", ", generate: true")], &["b", "c1"]);
     }
 }

@@ -12,6 +12,9 @@ mod link;
 pub mod load;
 pub mod modifiers;
 pub mod path;
+mod selections;
+#[cfg(test)]
+mod show;
 pub mod sigma;
 pub mod strings;
 pub mod suggest;

@@ -14,6 +14,8 @@ use super::yaml::{Node, Value};
 
 /// The largest compiled regular expression, in bytes.
 pub const MAX_REGEX: usize = 1 << 20;
+/// The most parts of a pattern. Each `*` may make a match look at the whole value once more.
+const MAX_PARTS: usize = 128;
 
 /// Every modifier.
 const NAMES: [&str; 34] = [
@@ -259,7 +261,8 @@ impl Modifiers {
         }
         if self.expand {
             let Some(text) = value.as_text() else { return cx.mismatch("`expand` takes a text", value) };
-            let Ok(texts) = strings::expand(text, placeholders) else { return cx.too_many() };
+            let spelling = if self.regex.is_some() { strings::to_regex } else { str::to_owned };
+            let Ok(texts) = strings::expand(text, placeholders, spelling) else { return cx.too_many() };
             if texts.is_empty() {
                 return Some(vec![Op::Never]);
             }
@@ -343,6 +346,9 @@ impl Values<'_> {
             };
         }
         let pattern = strings::parse(text);
+        if pattern.len() > MAX_PARTS {
+            return self.fail("too-many-wildcards", format!("a text has at most {} wildcards", MAX_PARTS / 2), None);
+        }
         let patterns = match modifiers.windash.then(|| strings::windash(&pattern)) {
             Some(Err(TooMany)) => return self.too_many(),
             Some(Ok(patterns)) => patterns,

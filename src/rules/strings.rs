@@ -107,8 +107,9 @@ fn simplest(parts: Vec<GlobPart>) -> StrHow {
 pub struct TooMany;
 
 /// Puts the values of placeholders into a text: `%name%` becomes each value of the list `name`, in all combinations; `\%` is
-/// a plain percent sign. A placeholder whose list is unknown or empty leaves no text at all. Values may hold wildcards.
-pub fn expand(text: &str, placeholders: &Placeholders) -> Result<Vec<String>, TooMany> {
+/// a plain percent sign. A placeholder whose list is unknown or empty leaves no text at all. Values may hold wildcards;
+/// `spelling` says how a value is written in this text.
+pub fn expand(text: &str, placeholders: &Placeholders, spelling: fn(&str) -> String) -> Result<Vec<String>, TooMany> {
     let mut out = vec![String::new()];
     let mut rest = text;
     while let Some(at) = rest.find(['%', '\\']) {
@@ -120,6 +121,7 @@ pub fn expand(text: &str, placeholders: &Placeholders) -> Result<Vec<String>, To
             if out.len().saturating_mul(values.len()) > MAX_EXPANSION {
                 return Err(TooMany);
             }
+            let values: Vec<String> = values.iter().map(|value| spelling(value)).collect();
             out = out.iter().flat_map(|head| values.iter().map(move |value| format!("{head}{value}"))).collect();
             rest = &rest[name.len() + 2..];
         } else if rest.starts_with("\\%") {
@@ -134,6 +136,17 @@ pub fn expand(text: &str, placeholders: &Placeholders) -> Result<Vec<String>, To
     }
     append(&mut out, rest);
     Ok(out)
+}
+
+/// The regular expression that matches what a Sigma text matches. One list serves `re` and other rules alike, so that a value
+/// must mean the same in both, and `*.example.com` must not break an expression.
+pub fn to_regex(text: &str) -> String {
+    let parts = parse(text).into_iter().map(|part| match part {
+        GlobPart::Text(text) => regex::escape(&text),
+        GlobPart::One => ".".to_owned(),
+        GlobPart::Many => ".*".to_owned(),
+    });
+    parts.collect()
 }
 
 fn append(texts: &mut [String], tail: &str) {
@@ -253,7 +266,9 @@ mod tests {
             ("none".into(), vec![]),
             ("many".into(), (0..200).map(|n| n.to_string()).collect()),
         ]);
-        let check = |text: &str, expected: &[&str]| assert_eq!(expand(text, &lists).unwrap(), expected, "{text}");
+        let check = |text: &str, expected: &[&str]| {
+            assert_eq!(expand(text, &lists, str::to_owned).unwrap(), expected, "{text}")
+        };
         check("plain", &["plain"]);
         check("%a%", &["x", "y*"]);
         check("<%a%-%b%>", &["<x-1>", "<x-2>", "<y*-1>", "<y*-2>"]);
@@ -264,7 +279,9 @@ mod tests {
         check(r"a\\%a%\*", &[r"a\\x\*", r"a\\y*\*"]);
         check("%", &["%"]);
         check("%%", &["%%"]);
-        assert_eq!(expand("%many%%many%", &lists), Err(TooMany));
+        assert_eq!(expand("^(%a%)$", &lists, to_regex).unwrap(), ["^(x)$", "^(y.*)$"]);
+        assert_eq!(to_regex(r"*.a?(\*"), r".*\.a.\(\*");
+        assert_eq!(expand("%many%%many%", &lists, str::to_owned), Err(TooMany));
     }
 
     #[test]

@@ -12,8 +12,9 @@ pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
         let chars: Vec<char> = candidate.chars().flat_map(char::to_lowercase).collect();
-        let limit = (wanted.len().max(chars.len()) / 3).max(1);
-        if chars.len() > MAX_LENGTH || wanted.len().abs_diff(chars.len()) > limit {
+        let longer = wanted.len().max(chars.len());
+        let limit = (longer / 3).max(1);
+        if longer < 2 || chars.len() > MAX_LENGTH || wanted.len().abs_diff(chars.len()) > limit {
             continue;
         }
         let distance = distance(&wanted, &chars);
@@ -51,7 +52,7 @@ mod tests {
     #[test]
     fn names_the_nearest_candidate_or_none() {
         let check = |name: &str, expected: Option<&str>| {
-            let candidates = ["contains", "startswith", "endswith", "exists", "re", "cidr", "lt", "lte"];
+            let candidates = ["contains", "startswith", "endswith", "exists", "re", "cidr", "lt", "lte", "i"];
             assert_eq!(suggest(name, candidates), expected, "{name}");
         };
         check("contain", Some("contains"));
@@ -61,6 +62,7 @@ mod tests {
         check("rex", Some("re"));
         check("ltt", Some("lt"));
         check("frobnicate", None);
+        check("x", None);
         check("", None);
         check(&"x".repeat(100_000), None);
     }

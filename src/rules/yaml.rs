@@ -10,6 +10,8 @@ use super::expr::Span;
 
 /// The longest file that is read. It holds more than ten thousand rules; what is longer is no rule file.
 pub const MAX_FILE_BYTES: usize = 32 << 20;
+/// How deep maps and lists may nest.
+const MAX_DEPTH: usize = 48;
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,16 +122,29 @@ impl Node {
     }
 }
 
-/// Reads all documents of a file; documents without content are left out.
-pub fn parse(text: &str) -> Result<Vec<Node>, YamlError> {
+/// Reads all documents of a file; documents without content are left out. A file that is no YAML has no documents; what is
+/// wrong with one document (a key that stands twice) leaves the others alone.
+pub fn parse(text: &str) -> (Vec<Node>, Vec<YamlError>) {
     if text.len() > MAX_FILE_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", text.len());
-        return Err(YamlError { message, span: Span::default() });
+        return (Vec::new(), vec![YamlError { message, span: Span::default() }]);
     }
-    let documents: Vec<Spanned<Raw>> = serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| {
-        YamlError { span: error.location().map(span_of).unwrap_or_default(), message: message_of(&error) }
-    })?;
-    documents.into_iter().map(|document| convert(document, text)).collect()
+    match serde_saphyr::from_multiple_with_options::<Spanned<Raw>>(text, options()) {
+        Ok(raw) => {
+            let (mut documents, mut errors) = (Vec::with_capacity(raw.len()), Vec::new());
+            for document in raw {
+                match convert(document, text) {
+                    Ok(document) => documents.push(document),
+                    Err(error) => errors.push(error),
+                }
+            }
+            (documents, errors)
+        }
+        Err(error) => {
+            let span = error.location().map(span_of).unwrap_or_default();
+            (Vec::new(), vec![YamlError { message: message_of(&error), span }])
+        }
+    }
 }
 
 fn options() -> serde_saphyr::Options {
@@ -137,9 +152,9 @@ fn options() -> serde_saphyr::Options {
         // Room for a file of ten thousand rules, none for what grows without being written (aliases).
         budget: serde_saphyr::budget! {
             max_documents: 50_000,
-            max_nodes: 5_000_000,
-            max_events: 12_000_000,
-            max_depth: 48,
+            max_nodes: 2_000_000,
+            max_events: 5_000_000,
+            max_depth: MAX_DEPTH,
             max_recorded_anchor_events: 100_000,
             max_recorded_anchor_bytes: 4 << 20,
         },
@@ -161,8 +176,13 @@ fn message_of(error: &serde_saphyr::Error) -> String {
     let rendered = error.without_snippet().render();
     let line = rendered.lines().next().unwrap_or_default();
     let end = line.find(" at line ").unwrap_or(line.len());
-    let message = line[..end].trim_end_matches([',', ':', ' ']);
-    message.strip_prefix("error: ").unwrap_or(message).to_owned()
+    let message = line[..end].trim_end_matches("(defined").trim_end_matches([',', ':', ' ']);
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    match message.strip_prefix("budget breached: ").and_then(|breach| breach.split(' ').next()) {
+        Some("Depth") => format!("the file is nested deeper than {MAX_DEPTH}"),
+        Some(what) => format!("the file is too large for a rule file, or grows when its aliases are followed ({what})"),
+        None => message.to_owned(),
+    }
 }
 
 fn span_of(location: Location) -> Span {
@@ -334,7 +354,7 @@ mod tests {
     #[test]
     fn keeps_what_was_written_and_where() {
         let check = |text: &str, expected: &str| {
-            let shown: Vec<String> = parse(text).unwrap().iter().map(show).collect();
+            let shown: Vec<String> = parse(text).0.iter().map(show).collect();
             assert_eq!(shown.join(" | "), expected, "{text}");
         };
         check("a: 403", "{a@1:1: int 403 403@1:4}@1:1");
@@ -354,13 +374,16 @@ mod tests {
         check("é: {b: [x,\n  {c: d}]}", "{é@1:1: {b@1:5: [text \"x\"@1:9, {c@2:4: text \"d\"@2:7}@2:3]@1:8}@1:4}@1:1");
         check("a: 1\n---\n---\nb: 2\n", "{a@1:1: int 1 1@1:4}@1:1 | {b@4:1: int 2 2@4:4}@4:1");
         check("a: &x 1\nb: *x", "{a@1:1: int 1 1@1:7, b@2:1: int 1 1@2:4}@1:1");
+        check("a: 1\r\nb: x\r\n", "{a@1:1: int 1 1@1:4, b@2:1: text \"x\"@2:4}@1:1");
+        check("\u{feff}a: 1", "{a@1:1: int 1 1@1:4}@1:1");
         check("", "");
     }
 
     #[test]
     fn refuses_with_a_place() {
         let check = |text: &str, line: u32, part: &str| {
-            let error = parse(text).unwrap_err();
+            let (_, errors) = parse(text);
+            let error = &errors[0];
             assert!(error.message.contains(part) && error.span.line == line, "{text:.60}: {error:?}");
         };
         check("a: 1\nb: 2\na: 3", 3, "first at 1:1");
@@ -371,8 +394,15 @@ mod tests {
         check("a: *nowhere", 1, "");
         check(&"[".repeat(100_000), 1, "");
         check(&"{a: ".repeat(60), 1, "");
+        check(&format!("{}x{}", "{a: ".repeat(60), "}".repeat(60)), 1, "nested deeper than 48");
         check(&(0..2000).map(|n| format!("{}a:\n", " ".repeat(n))).collect::<String>(), 49, "");
         check(&"x".repeat(MAX_FILE_BYTES + 1), 0, "at most");
+    }
+
+    #[test]
+    fn a_broken_document_leaves_the_others_alone() {
+        let (documents, errors) = parse("a: 1\n---\nb: 1\nb: 2\n---\nc: 1\n");
+        assert_eq!((documents.len(), errors.len(), errors[0].span.line), (2, 1, 4));
     }
 
     #[test]
@@ -382,13 +412,14 @@ mod tests {
             let refs = vec![format!("*a{}", n - 1); 10].join(", ");
             text.push_str(&format!("a{n}: &a{n} [{refs}]\n"));
         }
-        assert!(parse(&text).is_err());
+        let (documents, errors) = parse(&text);
+        assert!(documents.is_empty() && errors[0].message.contains("too large"), "{errors:?}");
     }
 
     #[test]
     fn tells_places_inside_a_text() {
         let check = |text: &str, offset: usize, expected: (u32, u32)| {
-            let documents = parse(text).unwrap();
+            let (documents, _) = parse(text);
             let span = documents[0].get("c").unwrap().span_at(offset);
             assert_eq!((span.line, span.column), expected, "{text}");
         };

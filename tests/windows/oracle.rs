@@ -33,7 +33,7 @@ impl From<&Firing> for Told {
             cluster: f.cluster,
             count: f.count,
             window: f.window,
-            events: f.events.iter().map(|e| e.audit_id.to_string()).collect(),
+            events: f.events.iter().map(|e| e.excerpt().audit_id.to_string()).collect(),
             late: f.late,
         }
     }
@@ -108,7 +108,7 @@ impl Oracle<'_> {
                 let m = &base.m;
                 signals.push(Signal { from: Input::Rule(m.rule as usize), base, names: Vec::new() });
                 if self.set.rules[m.rule as usize].alerts {
-                    told.push(tell(base, Origin::Rule(m.rule), vec![], 1, None, vec![m.excerpt.audit_id.to_string()]));
+                    told.push(tell(base, Origin::Rule(m.rule), vec![], 1, None, vec![m.trace.excerpt().audit_id.to_string()]));
                 }
             }
             for (index, c) in self.set.correlations.iter().enumerate() {
@@ -148,7 +148,7 @@ impl Oracle<'_> {
             let values = self.rows(counted, signal);
             for row in if values.is_empty() { Vec::new() } else { self.rows(by, signal) } {
                 let time = signal.base.time;
-                let event = (0, signal.base.m.excerpt.audit_id.to_string());
+                let event = (0, signal.base.m.trace.excerpt().audit_id.to_string());
                 let past = Past { time, event, positions: BTreeSet::new(), values: BTreeSet::new() };
                 let texts = row.iter().map(|v| v.text.to_string()).collect();
                 let (_, past) = groups.entry(texts).or_insert((row, past));

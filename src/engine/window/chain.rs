@@ -195,6 +195,7 @@ mod tests {
             (2, &[(5, &[0, 1]), (6, &[0, 1]), (7, &[0, 1])], Some(6), &[1, 2]),
             // The newest would do for both: it must take the place that nothing else can.
             (2, &[(5, &[0]), (5, &[0, 1])], Some(5), &[0, 1]),
+            (2, &[(5, &[0, 1]), (5, &[0])], Some(5), &[1, 0]),
             (3, &[(1, &[0]), (2, &[1]), (3, &[0]), (4, &[2])], Some(1), &[0, 1, 3]),
         ];
         for (inputs, matches, start, evidence) in table {

@@ -172,8 +172,8 @@ impl Lane {
                 before.unwrap_or(0)
             }
         };
-        if matched.excerpt.time != time {
-            Arc::make_mut(&mut matched.excerpt).time = time;
+        if matched.trace.time != time {
+            Arc::make_mut(&mut matched.trace).time = time;
         }
         let mut item = Item { time, matched, hop: None };
         if let Some(watermark) = self.marks.published().filter(|w| time < *w) {
@@ -291,11 +291,11 @@ fn rule_firing(item: &Item, late: bool) -> Firing {
         time: item.time,
         identity: m.identity,
         cluster: m.cluster,
-        excerpt: Arc::clone(&m.excerpt),
+        trace: Arc::clone(&m.trace),
         group: Vec::new(),
         count: 1,
         window: None,
-        events: vec![Arc::clone(&m.excerpt)],
+        events: vec![Arc::clone(&m.trace)],
         evidence_truncated: false,
         late,
     }

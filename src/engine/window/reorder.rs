@@ -1,11 +1,11 @@
 //! The reorder buffer: what was matched waits here until the watermark has passed it, and leaves in event order.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::plan::Hop;
-use crate::engine::matches::{Match, Origin};
+use crate::engine::matches::{Identity, Match, Origin, Stage};
 
 /// A match on its way into windows: of a rule, or (with `hop`) of a correlation that fired on it.
 #[derive(Debug)]
@@ -28,47 +28,26 @@ impl Item {
     }
 
     /// Event order, rules before correlations; rules are sorted by id, so that an index orders like its id.
-    fn order(&self, other: &Self) -> Ordering {
-        let head = (self.time, &self.matched.identity).cmp(&(other.time, &other.matched.identity));
-        head.then_with(|| match (&self.hop, &other.hop) {
-            (None, None) => (self.matched.stage, self.matched.rule).cmp(&(other.matched.stage, other.matched.rule)),
-            _ => self.origin().cmp(&other.origin()),
-        })
+    fn order(&self) -> Order {
+        let place = match &self.hop {
+            None => (0, self.matched.stage, self.matched.rule),
+            Some(hop) => (1, Stage::RequestReceived, hop.correlation),
+        };
+        (self.time, self.matched.identity, place)
     }
 }
 
-/// An item with its number of arrival, which decides between deliveries of the same match.
-#[derive(Debug)]
-struct Waiting {
-    item: Item,
-    arrived: u64,
-}
-
-impl Ord for Waiting {
-    /// Reversed: the heap's greatest is the earliest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.item.order(&self.item).then_with(|| other.arrived.cmp(&self.arrived))
-    }
-}
-
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Waiting {}
+/// What items are ordered by: time, identity, and the place within one event.
+type Order = (i64, Identity, (u8, Stage, u32));
 
 /// A priority queue in event order.
 #[derive(Debug, Default)]
 pub(super) struct Reorder {
-    heap: BinaryHeap<Waiting>,
+    /// Order, number of arrival (which decides between deliveries of the same match), and where the item is: a match is
+    /// large, and a heap moves what it holds many times.
+    heap: BinaryHeap<Reverse<(Order, u64, usize)>>,
+    items: Vec<Option<Item>>,
+    free: Vec<usize>,
     arrived: u64,
     /// The newest time that ever entered.
     newest: Option<i64>,
@@ -77,7 +56,18 @@ pub(super) struct Reorder {
 impl Reorder {
     pub(super) fn push(&mut self, item: Item) {
         self.newest = self.newest.max(Some(item.time));
-        self.heap.push(Waiting { item, arrived: self.arrived });
+        let order = item.order();
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.items[place] = Some(item);
+                place
+            }
+            None => {
+                self.items.push(Some(item));
+                self.items.len() - 1
+            }
+        };
+        self.heap.push(Reverse((order, self.arrived, place)));
         self.arrived += 1;
     }
 
@@ -87,7 +77,7 @@ impl Reorder {
 
     /// Time of the earliest item.
     pub(super) fn oldest(&self) -> Option<i64> {
-        self.heap.peek().map(|w| w.item.time)
+        self.heap.peek().map(|Reverse((order, ..))| order.0)
     }
 
     pub(super) fn newest(&self) -> Option<i64> {
@@ -98,11 +88,13 @@ impl Reorder {
     /// waits.
     pub(super) fn pop_run(&mut self, run: &mut Vec<Item>) -> bool {
         run.clear();
-        while let Some(Waiting { item: next, .. }) = self.heap.peek() {
-            if run.first().is_some_and(|f| (f.time, f.matched.identity) != (next.time, next.matched.identity)) {
+        while let Some(Reverse(((time, identity, _), _, place))) = self.heap.peek() {
+            if run.first().is_some_and(|f| (f.time, f.matched.identity) != (*time, *identity)) {
                 break;
             }
-            run.extend(self.heap.pop().map(|w| w.item));
+            run.extend(self.items[*place].take());
+            self.free.push(*place);
+            self.heap.pop();
         }
         !run.is_empty()
     }

@@ -98,8 +98,11 @@ impl Seen {
             return;
         }
         let mut all: Vec<(i64, u64)> = self.entries.iter().map(|(hash, packed)| (packed >> 1, *hash)).collect();
-        all.sort_unstable();
-        for (_, hash) in all.iter().take((self.max / 8).max(1)) {
+        let oldest = (self.max / 8).max(1).min(all.len());
+        if oldest < all.len() {
+            all.select_nth_unstable(oldest);
+        }
+        for (_, hash) in &all[..oldest] {
             stats.dedupe_evicted += u64::from(self.entries.remove(hash).is_some());
         }
     }

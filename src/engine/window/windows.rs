@@ -14,7 +14,7 @@ use super::plan::{Hop, Plan, Plans, Reader};
 use super::reorder::Item;
 use super::state::{Group, Verdict};
 use super::{Settings, WindowStats};
-use crate::engine::matches::{Excerpt, Firing, Origin, Stage};
+use crate::engine::matches::{Trace, Firing, Origin, Stage};
 
 /// A correlation fired.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ impl Windows {
         for stage in stages {
             let mut number = None;
             for (item, slot) in run.iter().zip(&mut self.numbers).filter(|(item, _)| item.matched.stage == stage) {
-                *slot = Some(*number.get_or_insert_with(|| self.evidence.push(&item.matched.excerpt, stats)));
+                *slot = Some(*number.get_or_insert_with(|| self.evidence.push(&item.matched.trace, stats)));
             }
         }
         // Each item has a stage, so each has a number by now.
@@ -198,15 +198,15 @@ impl Windows {
         numbers.dedup();
         let excess = (numbers.len() + 1).saturating_sub(settings.events_max.max(1));
         let listed = &numbers[excess..];
-        let mut events: Vec<Arc<Excerpt>> = listed.iter().filter_map(|n| self.evidence.get(*n).cloned()).collect();
+        let mut events: Vec<Arc<Trace>> = listed.iter().filter_map(|n| self.evidence.get(*n).cloned()).collect();
         let evidence_truncated = events.len() < listed.len();
-        events.push(Arc::clone(&item.matched.excerpt));
+        events.push(Arc::clone(&item.matched.trace));
         Firing {
             origin: Origin::Correlation(hop.correlation),
             time: item.time,
             identity: item.matched.identity,
             cluster: item.matched.cluster,
-            excerpt: Arc::clone(&item.matched.excerpt),
+            trace: Arc::clone(&item.matched.trace),
             group: plan.group_by.iter().cloned().zip(hit.values.iter().copied().cloned()).collect(),
             count: verdict.count,
             window: Some((verdict.from, item.time)),

@@ -1,0 +1,225 @@
+//! What a condition cannot hold without: the values of a dimension that the index sorts rules by.
+
+use crate::event::fold;
+use crate::event::path::{Derived, Fast, Field, Part, Root};
+use crate::event::view::Slot;
+use crate::rules::expr::{Cmp, Expr, Op, StrHow, StrOp, Test};
+
+/// What the index looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Dimension {
+    Resource,
+    Verb,
+    ApiGroup,
+    Subresource,
+    Code,
+    Stage,
+    Namespace,
+    Username,
+    Prefix,
+    Actor,
+    ActorKind,
+    Credential,
+    Impersonation,
+    UserGroup,
+    ActorGroup,
+    Annotation,
+}
+
+impl Dimension {
+    /// All of them, those that narrow most for least first.
+    pub const ALL: [Dimension; 16] = [
+        Dimension::Resource,
+        Dimension::Verb,
+        Dimension::ApiGroup,
+        Dimension::Subresource,
+        Dimension::Code,
+        Dimension::Stage,
+        Dimension::Namespace,
+        Dimension::Username,
+        Dimension::Prefix,
+        Dimension::Actor,
+        Dimension::ActorKind,
+        Dimension::Credential,
+        Dimension::Impersonation,
+        Dimension::UserGroup,
+        Dimension::ActorGroup,
+        Dimension::Annotation,
+    ];
+
+    /// Whether an event has many values of it.
+    pub fn is_many(self) -> bool {
+        matches!(self, Dimension::UserGroup | Dimension::ActorGroup | Dimension::Annotation)
+    }
+}
+
+/// What the names of Kubernetes' own users start with.
+pub const SYSTEM: &str = "system:";
+
+/// Stands for a field that is absent or null. No value of an event folds to it, since NUL never folds to a letter and a
+/// value of this very text only makes more candidates.
+pub const ABSENT: &str = "\0absent";
+
+/// Status codes by what rules ask of them.
+pub fn class(code: Option<i64>) -> &'static str {
+    match code {
+        None => "none",
+        Some(101 | 200..=299) => "success",
+        Some(401) => "401",
+        Some(403) => "403",
+        Some(code) if code >= 400 => "error",
+        Some(_) => "other",
+    }
+}
+
+/// The values of the dimension without which the condition cannot hold; `None` if it may hold with any.
+pub fn necessary(expr: &Expr, dimension: Dimension) -> Option<Vec<Box<str>>> {
+    match expr {
+        Expr::Const(false) => Some(Vec::new()),
+        Expr::Not(part) if dimension == Dimension::Prefix => match &**part {
+            Expr::Test(test) => prefixes(test).filter(|all| all.contains(&SYSTEM)).map(|_| vec!["".into()]),
+            _ => None,
+        },
+        Expr::Const(true) | Expr::Not(_) | Expr::Each(_) => None,
+        Expr::And(parts) => {
+            // Each part alone is necessary: the shortest list is the sharpest.
+            parts.iter().filter_map(|part| necessary(part, dimension)).min_by_key(Vec::len)
+        }
+        Expr::Or(parts) => {
+            let mut all = Vec::new();
+            for part in parts {
+                all.extend(necessary(part, dimension)?);
+            }
+            all.sort();
+            all.dedup();
+            Some(all)
+        }
+        Expr::Test(test) => named(test, dimension),
+    }
+}
+
+/// The values that a test names, if it is one of equality on the dimension's field.
+fn named(test: &Test, dimension: Dimension) -> Option<Vec<Box<str>>> {
+    let field = Field::parse(test.field.as_ref()?);
+    let derived = |wanted| (field.root == Root::Derived(wanted) && field.path.0.is_empty()).then_some(());
+    match dimension {
+        Dimension::Code if field.root == Root::Derived(Derived::Outcome) => outcomes(test),
+        Dimension::Code => (field.root == Root::Fast(Fast::Code)).then(|| codes(test)).flatten(),
+        Dimension::Annotation => annotation(test, &field),
+        Dimension::Prefix => {
+            let system = prefixes(test)?.iter().all(|prefix| prefix.starts_with(SYSTEM));
+            system.then(|| vec![SYSTEM.into()])
+        }
+        Dimension::Impersonation => (field.root == Root::Slot(Slot::ImpersonatedUser) && needs_value(test)).then(|| vec!["yes".into()]),
+        Dimension::Credential => derived(Derived::CredentialId).and_then(|()| credential(test)),
+        Dimension::ActorGroup => derived(Derived::ActorGroups).and_then(|()| exact(test, false)),
+        Dimension::UserGroup => {
+            (field.root == Root::Slot(Slot::User) && is_run(&field, "groups")).then(|| exact(test, false)).flatten()
+        }
+        Dimension::Actor => derived(Derived::ActorUsername).and_then(|()| exact(test, true)),
+        Dimension::ActorKind => derived(Derived::ActorKind).and_then(|()| exact(test, true)),
+        Dimension::Stage => (field.root == Root::Slot(Slot::Stage)).then(|| exact(test, true)).flatten(),
+        Dimension::Resource | Dimension::Verb | Dimension::ApiGroup | Dimension::Subresource | Dimension::Namespace | Dimension::Username => {
+            let fast = match dimension {
+                Dimension::Resource => Fast::Resource,
+                Dimension::Verb => Fast::Verb,
+                Dimension::ApiGroup => Fast::ApiGroup,
+                Dimension::Subresource => Fast::Subresource,
+                Dimension::Namespace => Fast::Namespace,
+                _ => Fast::Username,
+            };
+            (field.root == Root::Fast(fast)).then(|| exact(test, true)).flatten()
+        }
+    }
+}
+
+fn is_run(field: &Field, name: &str) -> bool {
+    matches!(&*field.path.0, [Part::Run(run)] if &**run == name)
+}
+
+/// What the usernames start with that a test of the authenticated user names.
+fn prefixes(test: &Test) -> Option<Vec<&str>> {
+    if test.field.as_deref() != Some("user.username") {
+        return None;
+    }
+    fn prefix(op: &Op) -> Option<&str> {
+        match op {
+            Op::Str(StrOp { how: StrHow::Exact(text) | StrHow::Prefix(text), cased: false }) => Some(text),
+            _ => None,
+        }
+    }
+    test.any_of.iter().map(prefix).collect()
+}
+
+/// Whole values, and absence where the dimension knows it.
+fn exact(test: &Test, absence: bool) -> Option<Vec<Box<str>>> {
+    let mut values = Vec::new();
+    for op in &test.any_of {
+        match op {
+            Op::Never => {}
+            Op::Str(op) => match &op.how {
+                StrHow::Exact(text) => values.push(fold(text).into()),
+                _ => return None,
+            },
+            Op::Null | Op::Exists(false) if absence => values.push(ABSENT.into()),
+            _ => return None,
+        }
+    }
+    Some(values)
+}
+
+fn codes(test: &Test) -> Option<Vec<Box<str>>> {
+    let mut values: Vec<Box<str>> = Vec::new();
+    for op in &test.any_of {
+        match op {
+            Op::Never => {}
+            Op::Num(Cmp::Eq, number) if number.fract() == 0.0 => values.push(class(Some(*number as i64)).into()),
+            _ => return None,
+        }
+    }
+    Some(values)
+}
+
+/// The classes of codes that named outcomes can have.
+fn outcomes(test: &Test) -> Option<Vec<Box<str>>> {
+    let mut values: Vec<Box<str>> = Vec::new();
+    for op in &test.any_of {
+        let Op::Str(op) = op else { return None };
+        let StrHow::Exact(text) = &op.how else { return None };
+        match &*fold(text) {
+            "success" => values.push("success".into()),
+            "unauthenticated" => values.push("401".into()),
+            "forbidden" => values.push("403".into()),
+            "refused" => values.extend(["403".into(), "error".into()]),
+            "error" => values.push("error".into()),
+            "none" => values.extend(["none".into(), "other".into()]),
+            _ => {}
+        }
+    }
+    Some(values)
+}
+
+/// The kinds of credentials, by the text before the `=`.
+fn credential(test: &Test) -> Option<Vec<Box<str>>> {
+    let mut values: Vec<Box<str>> = Vec::new();
+    for op in &test.any_of {
+        let Op::Str(op) = op else { return None };
+        let (StrHow::Exact(text) | StrHow::Prefix(text)) = &op.how else { return None };
+        values.push(fold(text.split_once('=')?.0).into());
+    }
+    Some(values)
+}
+
+/// The annotation's key, if the test needs it to be there.
+fn annotation(test: &Test, field: &Field) -> Option<Vec<Box<str>>> {
+    let (Root::Slot(Slot::Annotations), [Part::Run(key) | Part::Key(key)]) = (field.root, &*field.path.0) else {
+        return None;
+    };
+    needs_value(test).then(|| vec![fold(key).into()])
+}
+
+/// Whether the test cannot hold for an absent field.
+fn needs_value(test: &Test) -> bool {
+    !test.any_of.iter().any(|op| matches!(op, Op::Null | Op::Exists(false)))
+}
