@@ -115,7 +115,7 @@ fn ids_overlap(text: &str, others: &[String]) -> bool {
 }
 
 fn ids(text: &str) -> Vec<String> {
-    let documents = yaml::parse(text).unwrap_or_default();
+    let (documents, _) = yaml::parse(text);
     documents.iter().filter_map(|document| Some(document.get("id")?.as_text()?.to_owned())).collect()
 }
 

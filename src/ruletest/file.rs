@@ -6,6 +6,7 @@ use super::events::{Clock, merge, numbered};
 use super::verdict::Expect;
 use super::{Test, TestError, TestFile};
 use crate::config::duration_us;
+use crate::rules::Placeholders;
 use crate::rules::yaml::{self, Entry, Node, Value as Yaml};
 
 /// Between two events unless `step` says otherwise, in microseconds.
@@ -18,11 +19,10 @@ const EVENTS_MAX: usize = 100_000;
 /// # Errors
 /// The first thing that cannot be understood, with its place.
 pub fn parse(name: &str, text: &str) -> Result<TestFile, TestError> {
-    let documents = yaml::parse(text).map_err(|error| TestError {
-        line: error.span.line,
-        column: error.span.column,
-        message: error.message,
-    })?;
+    let (documents, errors) = yaml::parse(text);
+    if let Some(error) = errors.into_iter().next() {
+        return Err(TestError { line: error.span.line, column: error.span.column, message: error.message });
+    }
     let [document] = documents.as_slice() else {
         let message = format!("a test file has one YAML document, not {}", documents.len());
         return Err(TestError { line: 0, column: 0, message });
@@ -36,12 +36,12 @@ pub fn parse(name: &str, text: &str) -> Result<TestFile, TestError> {
     let Some(tests) = document.get("tests").and_then(list) else {
         return Err(wrong(document, "there is no list `tests`"));
     };
-    let tests = tests.iter().map(|node| test(node, &base)).collect::<Result<_, _>>()?;
-    Ok(TestFile { name: name.to_owned(), site, tests })
+    let tests = tests.iter().map(|node| test(node, &base, &site)).collect::<Result<_, _>>()?;
+    Ok(TestFile { name: name.to_owned(), tests })
 }
 
-fn test(node: &Node, base: &Value) -> Result<Test, TestError> {
-    known(node, "a test", &["name", "events", "expect"])?;
+fn test(node: &Node, base: &Value, site: &Placeholders) -> Result<Test, TestError> {
+    known(node, "a test", &["name", "site", "events", "expect"])?;
     let Some(name) = node.get("name").and_then(Node::as_text) else {
         return Err(wrong(node, "the test has no `name`"));
     };
@@ -56,7 +56,9 @@ fn test(node: &Node, base: &Value) -> Result<Test, TestError> {
     for one in written {
         event(one, base, &mut clock, &mut events)?;
     }
-    Ok(Test { name: name.to_owned(), line: node.span.line, events, expect: expectation(expect)? })
+    let mut site = site.clone();
+    site.extend(node.get("site").map(lists).transpose()?.unwrap_or_default());
+    Ok(Test { name: name.to_owned(), line: node.span.line, site, events, expect: expectation(expect)? })
 }
 
 /// Adds the events that one entry stands for.
@@ -122,7 +124,7 @@ fn expectation(node: &Node) -> Result<Expect, TestError> {
     Ok(expect)
 }
 
-fn lists(node: &Node) -> Result<crate::rules::Placeholders, TestError> {
+fn lists(node: &Node) -> Result<Placeholders, TestError> {
     let Some(entries) = node.as_map() else { return Err(wrong(node, "`site` is a map of lists")) };
     let one = |entry: &Entry| {
         let items = list(&entry.value).ok_or_else(|| wrong(&entry.value, "a site list is a list of strings"))?;

@@ -26,8 +26,6 @@ use crate::rules::{Diagnostic, Placeholders, RuleSet, Severity, SourceFile, load
 pub struct TestFile {
     /// Its name as given.
     pub name: String,
-    /// Lists for `|expand`.
-    pub site: Placeholders,
     /// The tests in the order written.
     pub tests: Vec<Test>,
 }
@@ -39,6 +37,8 @@ pub struct Test {
     pub name: String,
     /// Line in its file.
     pub line: u32,
+    /// Lists for `|expand`: the file's, and the test's own.
+    pub site: Placeholders,
     /// Complete audit events in the order written.
     pub events: Vec<Value>,
     /// What its rule file should make of them.
@@ -84,7 +84,7 @@ pub enum RulesError {
 /// Runs test files against one set of rule files.
 pub struct Runner<'a> {
     files: &'a [SourceFile],
-    /// Compiled rules by the site lists they were read with: few test files have lists of their own.
+    /// Compiled rules by the site lists they were read with: few tests have lists.
     benches: BTreeMap<Placeholders, Bench>,
 }
 
@@ -102,25 +102,27 @@ impl<'a> Runner<'a> {
     /// Runs all tests of a file. `rules` is the name of the rule file they speak of.
     ///
     /// # Errors
-    /// Rules that cannot be read or compiled with the file's lists.
+    /// Rules that cannot be read or compiled with a test's lists.
     pub fn run(&mut self, rules: &str, file: &TestFile) -> Result<Vec<Verdict>, RulesError> {
-        let bench = self.bench(&file.site)?;
-        let known = bench.rules().rules.iter().any(|rule| rule.meta.file == rules);
-        let known = known || bench.rules().correlations.iter().any(|one| one.meta.file == rules);
         let verdicts = file.tests.iter().map(|test| {
+            let bench = self.bench(&test.site)?;
+            let known = bench.rules().rules.iter().any(|rule| rule.meta.file == rules);
+            let known = known || bench.rules().correlations.iter().any(|one| one.meta.file == rules);
             let failure = match known {
                 true => verdict::judge(bench, rules, test),
                 false => Some(format!("there are no rules in {rules}")),
             };
-            Verdict { file: file.name.clone(), line: test.line, name: test.name.clone(), failure }
+            Ok(Verdict { file: file.name.clone(), line: test.line, name: test.name.clone(), failure })
         });
-        Ok(verdicts.collect())
+        verdicts.collect()
     }
 
     fn bench(&mut self, lists: &Placeholders) -> Result<&Bench, RulesError> {
         if !self.benches.contains_key(lists) {
             let rules = read(self.files, lists)?;
-            self.benches.insert(lists.clone(), Bench::new(Arc::new(rules), Site::default())?);
+            let networks = lists.get("trusted_proxies").into_iter().flatten();
+            let trusted_proxies = networks.filter_map(|network| network.parse().ok()).collect();
+            self.benches.insert(lists.clone(), Bench::new(Arc::new(rules), Site { trusted_proxies })?);
         }
         Ok(&self.benches[lists])
     }

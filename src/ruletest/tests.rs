@@ -89,10 +89,11 @@ fn expectations_hold_or_say_what_came_instead() {
 }
 
 #[test]
-fn a_file_has_its_own_site_lists() {
+fn a_file_or_a_test_has_its_own_site_lists() {
     let test = "tests: [{name: x, events: [{verb: get, userAgent: evil}], expect: {count: 1, level: low}}]";
     assert!(run(test)[0].failure.is_some());
     assert_eq!(run(&format!("site: {{bad_agents: [evil]}}\n{test}"))[0].failure, None);
+    assert_eq!(run(&test.replace("expect", "site: {bad_agents: [evil]}, expect"))[0].failure, None);
 }
 
 #[test]
@@ -189,7 +190,10 @@ fn slips_are_found_with_their_place() {
     for (text, wanted) in [
         ("tests: 3", "there is no list `tests`"),
         ("test: []", "has no `test`"),
-        ("tests: [{name: x, event: [], expect: fires}]", "1:19: a test has no `event`; it has name, events, expect"),
+        (
+            "tests: [{name: x, event: [], expect: fires}]",
+            "1:19: a test has no `event`; it has name, site, events, expect",
+        ),
         ("tests: [{events: [], expect: fires}]", "no `name`"),
         ("tests: [{name: x, expect: fires}]", "no list `events`"),
         ("tests: [{name: x, events: []}]", "no `expect`"),
