@@ -1,5 +1,8 @@
-//! Integration tests.
+//! Integration tests: one binary, so that it is linked once.
 #![allow(clippy::unwrap_used)]
 
+mod replay;
 mod rules;
+mod samples;
+mod support;
 mod windows;
