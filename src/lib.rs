@@ -58,7 +58,7 @@
 //! let result = worker.process(&Batch { bytes: line.to_vec(), ..Batch::default() });
 //!
 //! assert_eq!(result.counts.events, 1);
-//! assert_eq!(&*result.matches[0].excerpt.username, "mallory");
+//! assert_eq!(&*result.matches[0].trace.excerpt().username, "mallory");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -81,6 +81,8 @@ pub mod alert;
 pub mod sink;
 
 pub mod pipeline;
+
+pub mod ruletest;
 
 pub mod config;
 

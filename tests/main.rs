@@ -1,5 +1,9 @@
-//! Integration tests.
+//! Integration tests: one binary, so that it is linked once.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod replay;
+mod rules;
+mod samples;
+mod support;
 mod tidy;
 mod windows;

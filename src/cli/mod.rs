@@ -8,6 +8,7 @@ mod progress;
 mod replay;
 mod rule_files;
 mod summary;
+mod test;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -28,6 +29,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Replay(Box<replay::ReplayArgs>),
+    Test(test::TestArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell, e.g. bash, zsh, fish.
@@ -52,6 +54,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: Command) -> Exit {
     let result = match command {
         Command::Replay(arguments) => replay::run(*arguments),
+        Command::Test(arguments) => test::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "auditwatch", &mut script);

@@ -21,10 +21,10 @@ pub struct RuleFile {
 pub fn collect(rules: &[PathBuf], add: &[PathBuf]) -> anyhow::Result<Vec<RuleFile>> {
     let mut files = Vec::new();
     if rules.is_empty() {
-        built_in(&DETECTIONS, &mut files);
+        built_in(&DETECTIONS, is_rule, &mut files);
     }
     for path in rules.iter().chain(add) {
-        read(path, &mut files)?;
+        read(path, is_rule, &mut files)?;
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     // A file named twice (or a folder and a file in it) is one file.
@@ -32,16 +32,38 @@ pub fn collect(rules: &[PathBuf], add: &[PathBuf]) -> anyhow::Result<Vec<RuleFil
     Ok(files)
 }
 
-fn built_in(dir: &Dir<'_>, files: &mut Vec<RuleFile>) {
-    for file in dir.files().filter(|f| is_rule(f.path())) {
+/// The tests of the compiled-in detections, sorted by name.
+pub fn built_in_tests() -> Vec<RuleFile> {
+    let mut files = Vec::new();
+    built_in(&DETECTIONS, is_test, &mut files);
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files
+}
+
+/// The test files among these paths; a folder's are found below it, and a rule file stands for the one beside it.
+pub fn collect_tests(paths: &[PathBuf]) -> anyhow::Result<Vec<RuleFile>> {
+    let mut files = Vec::new();
+    for path in paths {
+        let ending = path.extension().unwrap_or_default().to_string_lossy();
+        let beside = path.with_extension(format!("test.{ending}"));
+        let rule = is_rule(path) && path.is_file();
+        read(if rule { &beside } else { path }, is_test, &mut files)?;
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files.dedup_by(|a, b| a.name == b.name);
+    Ok(files)
+}
+
+fn built_in(dir: &Dir<'_>, wanted: fn(&Path) -> bool, files: &mut Vec<RuleFile>) {
+    for file in dir.files().filter(|f| wanted(f.path())) {
         let text = file.contents_utf8().unwrap_or_default().to_owned();
         files.push(RuleFile { name: Path::new("detections").join(file.path()).display().to_string(), text });
     }
-    dir.dirs().for_each(|sub| built_in(sub, files));
+    dir.dirs().for_each(|sub| built_in(sub, wanted, files));
 }
 
-/// A file is read whatever its name; a folder's rule files are found below it.
-fn read(path: &Path, files: &mut Vec<RuleFile>) -> anyhow::Result<()> {
+/// A file is read whatever its name; a folder's wanted files are found below it.
+fn read(path: &Path, wanted: fn(&Path) -> bool, files: &mut Vec<RuleFile>) -> anyhow::Result<()> {
     let found = fs::metadata(path).with_context(|| format!("rules: {}", path.display()))?;
     if !found.is_dir() {
         files.push(read_file(path)?);
@@ -55,7 +77,7 @@ fn read(path: &Path, files: &mut Vec<RuleFile>) -> anyhow::Result<()> {
             // A symlink to a folder could lead back here; one to a file is fine.
             if path.is_dir() && !path.is_symlink() {
                 todo.push(path);
-            } else if is_rule(&path) {
+            } else if wanted(&path) {
                 files.push(read_file(&path)?);
             }
         }
@@ -74,9 +96,19 @@ fn read_file(path: &Path) -> anyhow::Result<RuleFile> {
 
 /// `.yml` and `.yaml`, but not the tests beside them, and no dot-files.
 fn is_rule(path: &Path) -> bool {
+    is_yaml(path) == Some(false)
+}
+
+/// `.test.yml` and `.test.yaml`, and no dot-files.
+fn is_test(path: &Path) -> bool {
+    is_yaml(path) == Some(true)
+}
+
+/// Whether a YAML file is a test file.
+fn is_yaml(path: &Path) -> Option<bool> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let yaml = |suffix: &str| name.ends_with(suffix) && !name.ends_with(&format!(".test{suffix}"));
-    !name.starts_with('.') && (yaml(".yml") || yaml(".yaml"))
+    let yaml = [".yml", ".yaml"].iter().find(|ending| name.ends_with(**ending) && !name.starts_with('.'))?;
+    Some(name.ends_with(&format!(".test{yaml}")))
 }
 
 #[cfg(test)]
