@@ -128,13 +128,58 @@ pub fn replay<A: Analyzer>(
     observer: &mut dyn Observer,
 ) -> Result<Summary, PipelineError> {
     let started = Instant::now();
-    let workers = plan.workers.max(1);
     let raw = Arc::new(AtomicU64::new(0));
     let names: Vec<String> = plan.inputs.iter().map(|(input, _)| input.name.clone()).collect();
     let merge = Merge::new(plan.inputs, plan.limits, plan.time_max, raw.clone());
     for (source, cluster, first_time) in merge.first_times() {
         windows.add_source(source, cluster, first_time);
     }
+    let sequencer = Sequencer {
+        next: 0,
+        waiting: BTreeMap::new(),
+        windows,
+        output,
+        observer,
+        summary: Summary::new(names),
+        requests: Requests::default(),
+        firings: Vec::new(),
+        raw,
+    };
+    let block_bytes = plan.limits.block_bytes;
+    let mut summary = match plan.workers {
+        0 | 1 => alone(merge, make_worker(), sequencer, block_bytes)?,
+        workers => together(merge, workers, &make_worker, sequencer, block_bytes)?,
+    };
+    summary.seconds = started.elapsed().as_secs_f64();
+    Ok(summary)
+}
+
+/// Everything in the calling thread: one worker costs one CPU, and a block stays in its cache.
+fn alone<A: Analyzer>(
+    mut merge: Merge,
+    mut worker: A,
+    mut sequencer: Sequencer<'_, '_>,
+    block_bytes: usize,
+) -> Result<Summary, PipelineError> {
+    let mut buffer = Vec::new();
+    while let Some(batch) = merge.next_batch(buffer) {
+        let result = catch_unwind(AssertUnwindSafe(|| worker.process(&batch)));
+        let result = result.map_err(|panic| PipelineError::Panic { stage: "matcher", what: said(panic) })?;
+        sequencer.take(&batch, result)?;
+        buffer = if batch.bytes.capacity() <= KEPT_BLOCKS_MAX * block_bytes { batch.bytes } else { Vec::new() };
+    }
+    sequencer.end()?;
+    Ok(sequencer.finish())
+}
+
+/// A reader, `workers` matchers and the calling thread.
+fn together<A: Analyzer>(
+    merge: Merge,
+    workers: usize,
+    make_worker: &(impl Fn() -> A + Sync),
+    mut sequencer: Sequencer<'_, '_>,
+    block_bytes: usize,
+) -> Result<Summary, PipelineError> {
     // How far the reader may be ahead of the windows, in blocks: what bounds the memory of everything in between.
     let credits = 2 * workers + 2;
     let (credit_tx, credit_rx) = bounded(credits);
@@ -146,15 +191,13 @@ pub fn replay<A: Analyzer>(
     for _ in 0..credits {
         let _ = credit_tx.try_send(());
     }
-    let block_bytes = plan.limits.block_bytes;
     let reader = thread::Builder::new()
         .name("reader".to_owned())
         .spawn(move || read(merge, &credit_rx, &pool_rx, &work_tx, block_bytes))
         .map_err(PipelineError::Thread)?;
-    let result = thread::scope(|scope| {
+    let summary = thread::scope(|scope| {
         for n in 0..workers {
             let (work_rx, done_tx, stop_rx) = (work_rx.clone(), done_tx.clone(), stop_rx.clone());
-            let make_worker = &make_worker;
             thread::Builder::new()
                 .name(format!("worker-{n}"))
                 .spawn_scoped(scope, move || work(make_worker, &work_rx, &done_tx, &stop_rx))
@@ -162,28 +205,11 @@ pub fn replay<A: Analyzer>(
         }
         drop((work_rx, done_tx));
         let _stop_when_done = stop_tx;
-        let kept_bytes_max = KEPT_BLOCKS_MAX * block_bytes;
-        let summary = Summary::new(names);
-        let mut sequencer = Sequencer {
-            next: 0,
-            waiting: BTreeMap::new(),
-            windows,
-            output,
-            observer,
-            summary,
-            requests: Requests::default(),
-            firings: Vec::new(),
-            credits: credit_tx,
-            pool: pool_tx,
-            kept_bytes_max,
-            raw: raw.clone(),
-        };
-        sequencer.run(&done_rx)?;
+        let returns = Returns { credits: credit_tx, pool: pool_tx, kept_bytes_max: KEPT_BLOCKS_MAX * block_bytes };
+        sequencer.run(&done_rx, &returns)?;
         Ok(sequencer.finish())
-    });
-    let mut summary = result?;
+    })?;
     reader.join().map_err(|panic| PipelineError::Panic { stage: "reader", what: said(panic) })?;
-    summary.seconds = started.elapsed().as_secs_f64();
     Ok(summary)
 }
 
@@ -243,34 +269,54 @@ struct Sequencer<'a, 'o> {
     summary: Summary,
     requests: Requests,
     firings: Vec<Firing>,
-    credits: Sender<()>,
-    pool: Sender<Vec<u8>>,
-    kept_bytes_max: usize,
     raw: Arc<AtomicU64>,
 }
 
+/// The way back to the reader.
+struct Returns {
+    credits: Sender<()>,
+    pool: Sender<Vec<u8>>,
+    kept_bytes_max: usize,
+}
+
+impl Returns {
+    fn give(&self, work: Work) {
+        if work.batch.bytes.capacity() <= self.kept_bytes_max {
+            let _ = self.pool.try_send(work.batch.bytes);
+        }
+        for _ in 0..work.credits {
+            let _ = self.credits.try_send(());
+        }
+    }
+}
+
 impl Sequencer<'_, '_> {
-    fn run(&mut self, done_rx: &Receiver<Done>) -> Result<(), PipelineError> {
+    fn run(&mut self, done_rx: &Receiver<Done>, returns: &Returns) -> Result<(), PipelineError> {
         for done in done_rx {
             let (work, result) = done.map_err(|what| PipelineError::Panic { stage: "matcher", what })?;
             self.waiting.insert(work.batch.seq, (work, result));
             while let Some((work, result)) = self.waiting.remove(&self.next) {
                 self.next += 1;
-                self.take(work, result)?;
+                self.take(&work.batch, result)?;
+                returns.give(work);
             }
         }
+        self.end()
+    }
+
+    /// All batches have been taken.
+    fn end(&mut self) -> Result<(), PipelineError> {
         self.windows.finish(&mut self.firings);
         self.tell()
     }
 
-    fn take(&mut self, work: Work, mut result: BatchResult) -> Result<(), PipelineError> {
-        let batch = work.batch;
+    fn take(&mut self, batch: &Batch, mut result: BatchResult) -> Result<(), PipelineError> {
         for fingerprint in result.seen.drain(..) {
             self.requests.see(fingerprint);
         }
         let observer = &mut *self.observer;
         let mut failed = None;
-        self.summary.add(&batch, &result, |input, at, raw| {
+        self.summary.add(batch, &result, |input, at, raw| {
             if failed.is_none() {
                 failed = observer.dead_letter(input, at, raw).err();
             }
@@ -282,12 +328,6 @@ impl Sequencer<'_, '_> {
         self.windows.absorb(batch.source, batch.cluster, result.newest, matches, &mut self.firings);
         if batch.last {
             self.windows.finish_source(batch.source, &mut self.firings);
-        }
-        if batch.bytes.capacity() <= self.kept_bytes_max {
-            let _ = self.pool.try_send(batch.bytes);
-        }
-        for _ in 0..work.credits {
-            let _ = self.credits.try_send(());
         }
         let raw_bytes = self.raw.load(std::sync::atomic::Ordering::Relaxed);
         self.observer.progress(Progress { raw_bytes, events: self.summary.counts.events });
