@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use hashbrown::HashMap;
 
 use super::condition::scalar_text;
-use super::necessary::{ABSENT, Dimension, SYSTEM, class, necessary};
+use super::necessary::{ABSENT, Dimension, Facet, SYSTEM, class, necessary};
 use crate::event::fold;
 use crate::event::view::Event;
 use crate::rules::expr::Expr;
@@ -19,8 +19,8 @@ use crate::rules::expr::Expr;
 /// A bitset over rules.
 pub type Bits = Vec<u64>;
 
-/// Candidates by what an event's header says in the dimensions of one value each. Most events of a log look like others
-/// before them, so most candidates are looked up once instead of once per dimension.
+/// What the header's facets let pass. Most events of a log look like others before them, so what a facet says is worked
+/// out once, and not once per dimension and event.
 #[derive(Debug, Default)]
 pub struct Cache {
     /// Seeded at random, so that nobody can write events that collide.
@@ -28,34 +28,36 @@ pub struct Cache {
     known: HashMap<u64, Bits, foldhash::fast::RandomState>,
 }
 
-/// How many kinds of headers are remembered.
+/// How many values of facets are remembered.
 const KNOWN_MAX: usize = 16 * 1024;
 
 impl Cache {
-    fn key(&self, event: &Event<'_>, judged: bool) -> u64 {
+    /// The part of the header that a facet's dimensions are read from, hashed.
+    fn key(&self, facet: Facet, event: &Event<'_>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        let code = class(event.code());
-        let parts = [
-            event.resource(),
-            event.verb(),
-            event.subresource(),
-            event.api_group(),
-            event.namespace(),
-            event.username(),
-            event.actor_username(),
-            Some(code),
-        ];
-        for part in parts {
-            match part {
-                Some(text) => {
-                    hasher.write(text.as_bytes());
-                    hasher.write_u8(0xff);
-                }
-                None => hasher.write_u8(0xfe),
+        let mut add = |part: Option<&str>| match part {
+            Some(text) => {
+                hasher.write(text.as_bytes());
+                hasher.write_u8(0xff);
             }
+            None => hasher.write_u8(0xfe),
+        };
+        match facet {
+            Facet::Deed => {
+                add(event.verb());
+                add(event.resource());
+                add(event.subresource());
+                add(event.api_group());
+                add(Some(class(event.code())));
+                hasher.write(event.slot_bytes(crate::event::view::Slot::Stage));
+            }
+            Facet::Actor => {
+                add(event.username());
+                add(event.actor_username());
+            }
+            Facet::Place => add(event.namespace()),
         }
-        hasher.write(event.slot_bytes(crate::event::view::Slot::Stage));
-        hasher.write_u8(judged.into());
+        hasher.write_u8(facet as u8);
         hasher.finish()
     }
 }
@@ -88,20 +90,23 @@ impl Index {
         self.words
     }
 
-    /// Narrows `candidates`, which hold the rules that are judged at all (`judged` tells which), down to those that may
-    /// match the event.
-    pub fn narrow(&self, event: &Event<'_>, judged: bool, candidates: &mut Bits, cache: &mut Cache) {
-        let key = cache.key(event, judged);
-        if let Some(known) = cache.known.get(&key) {
-            candidates.copy_from_slice(known);
-        } else {
-            self.narrow_by(event, candidates, Dimension::is_header);
+    /// Narrows `candidates`, which hold the rules that are judged at all, down to those that may match the event.
+    pub fn narrow(&self, event: &Event<'_>, candidates: &mut Bits, cache: &mut Cache) {
+        for facet in [Facet::Deed, Facet::Actor, Facet::Place] {
+            let key = cache.key(facet, event);
+            if let Some(known) = cache.known.get(&key) {
+                candidates.iter_mut().zip(known).for_each(|(word, known)| *word &= known);
+                continue;
+            }
+            let mut bits = vec![u64::MAX; self.words];
+            self.narrow_by(event, &mut bits, |dimension| dimension.facet() == Some(facet));
+            candidates.iter_mut().zip(&bits).for_each(|(word, bits)| *word &= bits);
             if cache.known.len() >= KNOWN_MAX {
                 cache.known.clear();
             }
-            cache.known.insert(key, candidates.clone());
+            cache.known.insert(key, bits);
         }
-        self.narrow_by(event, candidates, |dimension| !dimension.is_header());
+        self.narrow_by(event, candidates, |dimension| dimension.facet().is_none());
     }
 
     fn narrow_by(&self, event: &Event<'_>, candidates: &mut Bits, which: impl Fn(Dimension) -> bool) {
@@ -152,7 +157,10 @@ impl Table {
             Dimension::ActorKind => Some(event.actor_kind()),
             Dimension::Namespace => event.namespace(),
             Dimension::Stage => event.slot(crate::event::view::Slot::Stage).and_then(|raw| event.text(raw)),
-            Dimension::Credential => event.credential_kind(),
+            Dimension::Credential => match event.single_credential() {
+                Some(id) => id.and_then(|id| id.split_once('=')).map(|(kind, _)| kind),
+                None => return,
+            },
             Dimension::AuditIdForm => event.derived_text(crate::event::path::Derived::AuditIdIsUuid).flatten(),
             Dimension::Impersonation => event.slot(crate::event::view::Slot::ImpersonatedUser).map(|_| "yes"),
             _ => Some(class(event.code())),

@@ -5,6 +5,17 @@ use crate::event::path::{Derived, Fast, Field, Part, Root};
 use crate::event::view::Slot;
 use crate::rules::expr::{Cmp, Expr, Op, StrHow, StrOp, Test};
 
+/// A part of the header that comes again from event to event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Facet {
+    /// Verb, resource, subresource, API group, code and stage.
+    Deed,
+    /// The user, and whom it acts as.
+    Actor,
+    /// The namespace.
+    Place,
+}
+
 /// What the index looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -50,10 +61,16 @@ impl Dimension {
         Dimension::Annotation,
     ];
 
-    /// Whether the value follows from the header's names alone: resource, verb, subresource, API group, namespace, users,
-    /// code and stage.
-    pub fn is_header(self) -> bool {
-        !self.is_many() && !matches!(self, Dimension::Credential | Dimension::Impersonation | Dimension::AuditIdForm)
+    /// The facet of the header that the value follows from, if it follows from one.
+    pub fn facet(self) -> Option<Facet> {
+        Some(match self {
+            Dimension::Resource | Dimension::Verb | Dimension::ApiGroup | Dimension::Subresource => Facet::Deed,
+            Dimension::Code | Dimension::Stage => Facet::Deed,
+            Dimension::Prefix | Dimension::Username | Dimension::Actor | Dimension::ActorKind => Facet::Actor,
+            Dimension::Namespace => Facet::Place,
+            Dimension::Credential | Dimension::Impersonation | Dimension::AuditIdForm => return None,
+            Dimension::UserGroup | Dimension::ActorGroup | Dimension::Annotation => return None,
+        })
     }
 
     /// Whether an event has many values of it.

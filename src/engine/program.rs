@@ -80,7 +80,7 @@ impl Program {
     pub fn candidates(&self, event: &Event<'_>, outcome: bool, candidates: &mut Bits, cache: &mut Cache) {
         candidates.clear();
         candidates.extend_from_slice(if outcome { &self.all_rules } else { &self.stage_rules });
-        self.index.narrow(event, outcome, candidates, cache);
+        self.index.narrow(event, candidates, cache);
     }
 
     /// The same without the index: every rule that is judged at all.

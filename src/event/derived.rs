@@ -72,6 +72,7 @@ impl<'a> Event<'a> {
             Derived::DryRun => Some(if self.dry_run() { "true" } else { "false" }),
             Derived::AuditIdIsUuid => self.audit_id().map(|id| if is_uuid(id) { "true" } else { "false" }),
             Derived::Outcome => Some(self.outcome()),
+            Derived::CredentialId => return self.single_credential(),
             _ => return None,
         })
     }
@@ -96,16 +97,22 @@ impl<'a> Event<'a> {
         })
     }
 
-    /// What kind of credential was used, by the part of its id before the `=` (`JTI`, `X509SHA256`).
-    pub fn credential_kind(&self) -> Option<&'a str> {
-        let mut kind = None;
-        let _ = self.scalars(Node::Json(self.credential()?), &mut |node| {
-            if let Node::Json(raw) = node {
-                kind = self.text(raw).and_then(|id| id.split_once('=')).map(|(kind, _)| kind);
+    /// The credential's id if there is one at most; `None` if there are several.
+    pub fn single_credential(&self) -> Option<Option<&'a str>> {
+        *self.kept.single_credential.get_or_init(|| {
+            let Some(raw) = self.credential() else { return Some(None) };
+            let (mut count, mut text) = (0, None);
+            let _ = self.scalars(Node::Json(raw), &mut |node| {
+                count += 1;
+                text = if let Node::Json(raw) = node { self.text(raw) } else { None };
+                if count < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            match (count, text) {
+                (0, _) => Some(None),
+                (1, Some(text)) => Some(Some(text)),
+                _ => None,
             }
-            ControlFlow::Break(())
-        });
-        kind
+        })
     }
 
     /// Shows `visit` the groups of the effective user.

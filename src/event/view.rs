@@ -120,6 +120,7 @@ pub(super) struct Kept<'a> {
     pub actor_kind: OnceCell<&'static str>,
     pub client_ip: OnceCell<Option<&'a str>>,
     pub credential: OnceCell<Option<Raw>>,
+    pub single_credential: OnceCell<Option<Option<&'a str>>>,
     pub decision: OnceCell<Option<&'a str>>,
     pub outcome: OnceCell<&'static str>,
     pub dry_run: OnceCell<bool>,
