@@ -113,6 +113,9 @@ struct Texts<'a> {
     code: Option<i64>,
 }
 
+/// Objects that were walked: where each starts, and its members.
+type Walked<'a> = smallvec::SmallVec<[(usize, &'a [(Raw, Raw)]); 8]>;
+
 /// Answers that are kept once they have been worked out.
 #[derive(Default)]
 pub(super) struct Kept<'a> {
@@ -126,8 +129,8 @@ pub(super) struct Kept<'a> {
     pub dry_run: OnceCell<bool>,
     pub pod_specs: OnceCell<(&'a [Node<'a>], Missing)>,
     pub containers: OnceCell<(&'a [Node<'a>], Missing)>,
-    /// Members of the objects inside bodies that were walked, by the object's start.
-    pub objects: RefCell<smallvec::SmallVec<[(usize, &'a [(Raw, Raw)]); 8]>>,
+    /// Objects inside bodies.
+    pub objects: RefCell<Walked<'a>>,
 }
 
 /// One event: one stage of one API request.
