@@ -1,5 +1,6 @@
 //! Wires the stages of a replay: one reader, N workers, and the calling thread, which puts the workers' results back into
 //! order, moves the windows and tells the alerts. Nothing of what comes out depends on N or on timing.
+#![allow(clippy::disallowed_methods, reason = "the pipeline owns the threads and times the run")]
 
 pub mod requests;
 pub mod summary;
@@ -12,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use crate::engine::matches::{ClusterId, Firing, Match, SourceId};
 use crate::sink::Output;
@@ -141,7 +142,7 @@ pub fn replay<A: Analyzer>(
     let (work_tx, work_rx) = bounded::<Work>(credits);
     let (done_tx, done_rx) = bounded::<Done>(credits + workers);
     // Dropped when the windows stop early; the reader may then be stuck in a read, so nobody waits for it.
-    let (stop_tx, stop_rx) = unbounded::<()>();
+    let (stop_tx, stop_rx) = bounded::<()>(0);
     for _ in 0..credits {
         let _ = credit_tx.try_send(());
     }

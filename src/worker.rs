@@ -6,12 +6,14 @@ use foldhash::fast::FixedState;
 
 use crate::engine::condition::{Doubt, Verdict};
 use crate::engine::excerpt::{Values, captures};
-use crate::engine::index::Bits;
+use crate::engine::index::{Bits, Cache};
 use crate::engine::matches::{ClusterId, Match, SourceId, Stage, Trace};
 use crate::engine::program::Program;
+use crate::engine::window;
 use crate::event::site::Site;
 use crate::event::view::Event;
 use crate::event::walk::Missing;
+pub use crate::normalize::ProblemKind;
 use crate::normalize::{self, Context, Place, Scratch, Sink};
 use crate::source::Batch;
 
@@ -86,21 +88,6 @@ pub struct Problem {
     pub why: String,
 }
 
-/// How a document that is not an event is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProblemKind {
-    /// It could not be read.
-    Unreadable,
-    /// It was over the size limit.
-    TooLarge,
-    /// It stands on a line with another document, or over several lines: told, not counted.
-    Layout,
-    /// A body that a rule asked for was not well-formed: counted as `malformed_body`.
-    MalformedBody,
-    /// It had a member twice: counted as `duplicate_keys`.
-    DuplicateKey,
-}
-
 impl Counts {
     /// Adds another batch's counts.
     pub fn add(&mut self, other: &Counts) {
@@ -142,6 +129,21 @@ pub struct WorkerSettings {
     pub plain: bool,
 }
 
+impl Default for WorkerSettings {
+    /// No site, no cluster, no limit on times of the future, and the window stage's own horizons.
+    fn default() -> Self {
+        let windows = window::Settings::default();
+        WorkerSettings {
+            site: Arc::default(),
+            clusters: Arc::default(),
+            dedupe_horizon_us: windows.dedupe_horizon_us,
+            dedupe_horizon_long_us: windows.dedupe_horizon_long_us,
+            skew: None,
+            plain: false,
+        }
+    }
+}
+
 /// One worker: compiled rules and the memory it reuses.
 pub struct Worker {
     program: Arc<Program>,
@@ -155,6 +157,7 @@ pub struct Worker {
 #[derive(Default)]
 struct Reused {
     candidates: Bits,
+    cache: Cache,
     hits: Vec<u32>,
     header: Vec<u8>,
     values: Values,
@@ -235,11 +238,11 @@ impl Job<'_> {
     /// Leaves the rules that hold in `reused.hits`.
     fn judge(&mut self, event: &Event<'_>) {
         let judged = self.is_judged(event);
-        let Reused { candidates, hits, .. } = &mut *self.reused;
+        let Reused { candidates, cache, hits, .. } = &mut *self.reused;
         if self.settings.plain {
             self.program.candidates_unindexed(judged, candidates);
         } else {
-            self.program.candidates(event, judged, candidates);
+            self.program.candidates(event, judged, candidates, cache);
         }
         hits.clear();
         let mut malformed = false;
@@ -249,7 +252,11 @@ impl Job<'_> {
                 let rule = at * 64 + word.trailing_zeros() as usize;
                 word &= word - 1;
                 let doubt = Doubt::new(Missing::default());
-                match self.program.judge(rule, event, &doubt) {
+                let verdict = match self.settings.plain {
+                    true => self.program.judge(rule, event, &doubt),
+                    false => self.program.judge_candidate(rule, event, &doubt),
+                };
+                match verdict {
                     Verdict::True => hits.push(rule as u32),
                     Verdict::Unknown if doubt.get().dropped => {
                         *self.result.counts.unknown.entry(rule as u32).or_default() += 1;

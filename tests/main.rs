@@ -1,9 +1,10 @@
 //! Integration tests: one binary, so that it is linked once.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod differential;
 mod replay;
 mod rules;
 mod samples;
 mod support;
+mod tidy;
 mod windows;

@@ -72,10 +72,8 @@ impl Engine {
         let worker = WorkerSettings {
             site: Arc::new(site),
             clusters: settings.clusters.into(),
-            dedupe_horizon_us: windows.dedupe_horizon_us,
-            dedupe_horizon_long_us: windows.dedupe_horizon_long_us,
             skew: settings.time_max.map(|time| (time, time)),
-            plain: false,
+            ..WorkerSettings::default()
         };
         Ok(Engine { program: Arc::new(Program::compile(rules)?), worker, windows })
     }

@@ -7,12 +7,13 @@ use chrono::{DateTime, Datelike, Timelike};
 use ipnet::IpNet;
 use regex::Regex;
 
+use super::block::Block;
 use super::text::{Texts, folded};
 use crate::event::json::Kind;
 use crate::event::path::{Fast, Field, Path, Root};
 use crate::event::view::{Event, Slot};
 use crate::event::walk::{Missing, Node};
-use crate::rules::expr::{Cmp, Each, Expr, FieldRefHow, FieldRefOp, Op, Quantifier, RegexOp, Test, TimePart};
+use crate::rules::expr::{Cmp, Expr, FieldRefHow, FieldRefOp, Op, RegexOp, Test, TimePart};
 
 /// Ranks negated parts behind all others.
 const NEGATED: u32 = 1_000_000;
@@ -36,7 +37,7 @@ impl Verdict {
         if holds { Verdict::True } else { Verdict::False }
     }
 
-    fn not(self) -> Verdict {
+    pub(super) fn not(self) -> Verdict {
         match self {
             Verdict::False => Verdict::True,
             Verdict::True => Verdict::False,
@@ -84,19 +85,13 @@ pub struct Check {
     only_numbers: bool,
 }
 
-/// A compiled array block.
-#[derive(Debug)]
-pub struct Block {
-    field: Field,
-    quantifier: Quantifier,
-    condition: Condition,
-}
-
 /// Where fields of members are looked up.
 #[derive(Clone, Copy)]
-struct Scope<'a> {
-    member: Node<'a>,
-    partial: bool,
+pub(super) struct Scope<'a> {
+    /// The member.
+    pub(super) member: Node<'a>,
+    /// Whether it is part of a patch.
+    pub(super) partial: bool,
 }
 
 impl Condition {
@@ -108,7 +103,7 @@ impl Condition {
         Self::build(expr, false)
     }
 
-    fn build(expr: &Expr, in_block: bool) -> Result<Condition, regex::Error> {
+    pub(super) fn build(expr: &Expr, in_block: bool) -> Result<Condition, regex::Error> {
         let parts = |list: &[Expr]| -> Result<Box<[Condition]>, regex::Error> {
             let mut parts: Vec<Condition> = list.iter().map(|part| Self::build(part, in_block)).collect::<Result<_, _>>()?;
             parts.sort_by_key(Condition::cost);
@@ -132,7 +127,7 @@ impl Condition {
             // What is excluded decides rarely: it comes behind whatever has to hold.
             Condition::Not(part) => NEGATED + part.cost(),
             Condition::Test(check) => check.cost(),
-            Condition::Each(block) => field_cost(&block.field) + 10,
+            Condition::Each(block) => block.cost(),
         }
     }
 
@@ -141,7 +136,7 @@ impl Condition {
         self.eval(event, None, doubt)
     }
 
-    fn eval<'a>(&self, event: &Event<'a>, scope: Option<Scope<'a>>, doubt: &Doubt) -> Verdict {
+    pub(super) fn eval<'a>(&self, event: &Event<'a>, scope: Option<Scope<'a>>, doubt: &Doubt) -> Verdict {
         match self {
             Condition::Const(value) => Verdict::of(*value),
             Condition::And(parts) => {
@@ -173,7 +168,8 @@ impl Condition {
     }
 }
 
-fn field_cost(field: &Field) -> u32 {
+/// The rank of a look at the field.
+pub(super) fn field_cost(field: &Field) -> u32 {
     match field.root {
         Root::Fast(Fast::RequestUri | Fast::UserAgent) => 2,
         Root::Fast(_) => 1,
@@ -185,7 +181,7 @@ fn field_cost(field: &Field) -> u32 {
 }
 
 /// Shows `visit` every value of a field and says what kept the look-up from being sure.
-fn look_up<'a>(
+pub(super) fn look_up<'a>(
     field: &Field,
     event: &Event<'a>,
     scope: Option<Scope<'a>>,
@@ -451,98 +447,5 @@ fn relates(text: &str, other: &str, op: &FieldRefOp, arena: &bumpalo::Bump) -> b
         FieldRefHow::EndsWith => text.ends_with(other),
         FieldRefHow::Contains => text.contains(other),
         FieldRefHow::Num(_) => false,
-    }
-}
-
-impl Block {
-    fn compile(each: &Each, in_block: bool) -> Result<Block, regex::Error> {
-        Ok(Block {
-            field: if in_block { Field::of_member(&each.field) } else { Field::parse(&each.field) },
-            quantifier: each.quantifier,
-            condition: Condition::build(&each.condition, true)?,
-        })
-    }
-
-    fn eval<'a>(&self, event: &Event<'a>, scope: Option<Scope<'a>>, doubt: &Doubt) -> Verdict {
-        let mut tally = Tally::default();
-        let partial_body = event.verb() == Some("patch");
-        let mut member = |node: Node<'a>| {
-            let index = tally.members;
-            tally.members += 1;
-            if let Quantifier::Index(wanted) = self.quantifier
-                && wanted != index
-            {
-                return ControlFlow::Continue(());
-            }
-            let partial = scope.map_or(partial_body && event.is_partial(&self.field), |scope| scope.partial);
-            tally.add(self.condition.eval(event, Some(Scope { member: node, partial }), doubt));
-            if tally.decided(self.quantifier) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        let missing = match self.field.root {
-            Root::Derived(derived) if self.field.path.0.is_empty() => event.members_of(derived, &mut member),
-            _ => look_up(&self.field, event, scope, &mut |node| event.each(node, &mut member)),
-        };
-        let unsure = missing.dropped || missing.malformed || (missing.partial && tally.members == 0);
-        if unsure && !tally.decided(self.quantifier) {
-            let before = doubt.get();
-            doubt.set(Missing {
-                dropped: before.dropped | missing.dropped,
-                partial: before.partial | missing.partial,
-                malformed: before.malformed | missing.malformed,
-            });
-            return Verdict::Unknown;
-        }
-        tally.verdict(self.quantifier)
-    }
-}
-
-/// Members of an array, by their verdicts.
-#[derive(Default)]
-struct Tally {
-    members: usize,
-    held: usize,
-    failed: usize,
-    unknown: usize,
-}
-
-impl Tally {
-    fn add(&mut self, verdict: Verdict) {
-        match verdict {
-            Verdict::True => self.held += 1,
-            Verdict::False => self.failed += 1,
-            Verdict::Unknown => self.unknown += 1,
-        }
-    }
-
-    /// Whether further members cannot change the verdict.
-    fn decided(&self, quantifier: Quantifier) -> bool {
-        match quantifier {
-            Quantifier::Any | Quantifier::None => self.held > 0,
-            Quantifier::All | Quantifier::AllOrEmpty => self.failed > 0,
-            Quantifier::Index(_) => self.held + self.failed + self.unknown > 0,
-        }
-    }
-
-    fn verdict(&self, quantifier: Quantifier) -> Verdict {
-        let any = if self.held > 0 {
-            Verdict::True
-        } else if self.unknown > 0 {
-            Verdict::Unknown
-        } else {
-            Verdict::False
-        };
-        let all = if self.failed > 0 {
-            Verdict::False
-        } else if self.unknown > 0 {
-            Verdict::Unknown
-        } else {
-            Verdict::True
-        };
-        match quantifier {
-            Quantifier::Any | Quantifier::Index(_) => any,
-            Quantifier::None => any.not(),
-            Quantifier::All if self.members == 0 => Verdict::False,
-            Quantifier::All | Quantifier::AllOrEmpty => all,
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! candidates of an event are the rules that every dimension lets pass: one AND of bitsets. The index may only err on
 //! the side of too many; a differential test holds it against judging every rule.
 
+use std::hash::{BuildHasher, Hasher};
 use std::ops::ControlFlow;
 
 use hashbrown::HashMap;
@@ -17,6 +18,47 @@ use crate::rules::expr::Expr;
 
 /// A bitset over rules.
 pub type Bits = Vec<u64>;
+
+/// Candidates by what an event's header says in the dimensions of one value each. Most events of a log look like others
+/// before them, so most candidates are looked up once instead of once per dimension.
+#[derive(Debug, Default)]
+pub struct Cache {
+    /// Seeded at random, so that nobody can write events that collide.
+    hasher: foldhash::fast::RandomState,
+    known: HashMap<u64, Bits, foldhash::fast::RandomState>,
+}
+
+/// How many kinds of headers are remembered.
+const KNOWN_MAX: usize = 16 * 1024;
+
+impl Cache {
+    fn key(&self, event: &Event<'_>, judged: bool) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        let code = class(event.code());
+        let parts = [
+            event.resource(),
+            event.verb(),
+            event.subresource(),
+            event.api_group(),
+            event.namespace(),
+            event.username(),
+            event.actor_username(),
+            Some(code),
+        ];
+        for part in parts {
+            match part {
+                Some(text) => {
+                    hasher.write(text.as_bytes());
+                    hasher.write_u8(0xff);
+                }
+                None => hasher.write_u8(0xfe),
+            }
+        }
+        hasher.write(event.slot_bytes(crate::event::view::Slot::Stage));
+        hasher.write_u8(judged.into());
+        hasher.finish()
+    }
+}
 
 /// Which rules each value of each dimension lets pass.
 #[derive(Debug, Default)]
@@ -46,9 +88,24 @@ impl Index {
         self.words
     }
 
-    /// Narrows `candidates` down to the rules that may match the event.
-    pub fn narrow(&self, event: &Event<'_>, candidates: &mut Bits) {
-        for table in &self.tables {
+    /// Narrows `candidates`, which hold the rules that are judged at all (`judged` tells which), down to those that may
+    /// match the event.
+    pub fn narrow(&self, event: &Event<'_>, judged: bool, candidates: &mut Bits, cache: &mut Cache) {
+        let key = cache.key(event, judged);
+        if let Some(known) = cache.known.get(&key) {
+            candidates.copy_from_slice(known);
+        } else {
+            self.narrow_by(event, candidates, Dimension::is_header);
+            if cache.known.len() >= KNOWN_MAX {
+                cache.known.clear();
+            }
+            cache.known.insert(key, candidates.clone());
+        }
+        self.narrow_by(event, candidates, |dimension| !dimension.is_header());
+    }
+
+    fn narrow_by(&self, event: &Event<'_>, candidates: &mut Bits, which: impl Fn(Dimension) -> bool) {
+        for table in self.tables.iter().filter(|table| which(table.dimension)) {
             table.narrow(event, candidates);
             if candidates.iter().all(|word| *word == 0) {
                 return;
@@ -96,10 +153,13 @@ impl Table {
             Dimension::Namespace => event.namespace(),
             Dimension::Stage => event.slot(crate::event::view::Slot::Stage).and_then(|raw| event.text(raw)),
             Dimension::Credential => event.credential_kind(),
+            Dimension::AuditIdForm => event.derived_text(crate::event::path::Derived::AuditIdIsUuid).flatten(),
             Dimension::Impersonation => event.slot(crate::event::view::Slot::ImpersonatedUser).map(|_| "yes"),
             _ => Some(class(event.code())),
         };
-        let named = self.by_value.get(&*fold(value.unwrap_or(ABSENT)));
+        // A value that spells the mark of absence is present all the same, and no rule names it.
+        let value = value.map(fold).filter(|value| **value != *ABSENT).or(value.is_none().then(|| ABSENT.into()));
+        let named = value.and_then(|value| self.by_value.get(&*value));
         for (at, word) in candidates.iter_mut().enumerate() {
             *word &= self.open[at] | named.map_or(0, |bits| bits[at]);
         }

@@ -5,19 +5,13 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 pub use super::trace::Trace;
-pub use crate::event::Stage;
+pub use crate::event::{ClusterId, SourceId, Stage};
 
 /// The identity of a request (DESIGN: request identity): the first 16 bytes of a SHA-256 over its length-prefixed parts.
 pub type Identity = [u8; 16];
 
 /// Index of a captured field in [`super::CaptureTable`].
 pub type CaptureId = u32;
-
-/// Index of a cluster in the run's table of cluster names.
-pub type ClusterId = u32;
-
-/// Index of an input (a file, a partition …) in the run's table of inputs.
-pub type SourceId = u32;
 
 /// A value that a correlation groups by or counts.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,6 +18,7 @@ pub enum Dimension {
     Namespace,
     Username,
     Prefix,
+    AuditIdForm,
     Actor,
     ActorKind,
     Credential,
@@ -29,7 +30,7 @@ pub enum Dimension {
 
 impl Dimension {
     /// All of them, those that narrow most for least first.
-    pub const ALL: [Dimension; 16] = [
+    pub const ALL: [Dimension; 17] = [
         Dimension::Resource,
         Dimension::Verb,
         Dimension::ApiGroup,
@@ -39,6 +40,7 @@ impl Dimension {
         Dimension::Namespace,
         Dimension::Username,
         Dimension::Prefix,
+        Dimension::AuditIdForm,
         Dimension::Actor,
         Dimension::ActorKind,
         Dimension::Credential,
@@ -47,6 +49,12 @@ impl Dimension {
         Dimension::ActorGroup,
         Dimension::Annotation,
     ];
+
+    /// Whether the value follows from the header's names alone: resource, verb, subresource, API group, namespace, users,
+    /// code and stage.
+    pub fn is_header(self) -> bool {
+        !self.is_many() && !matches!(self, Dimension::Credential | Dimension::Impersonation | Dimension::AuditIdForm)
+    }
 
     /// Whether an event has many values of it.
     pub fn is_many(self) -> bool {
@@ -95,6 +103,8 @@ pub fn necessary(expr: &Expr, dimension: Dimension) -> Option<Vec<Box<str>>> {
             all.dedup();
             Some(all)
         }
+        // A placeholder whose list is empty: the rule waits for its site.
+        Expr::Test(test) if !test.any_of.is_empty() && test.any_of.iter().all(|op| *op == Op::Never) => Some(Vec::new()),
         Expr::Test(test) => named(test, dimension),
     }
 }
@@ -118,6 +128,7 @@ fn named(test: &Test, dimension: Dimension) -> Option<Vec<Box<str>>> {
             (field.root == Root::Slot(Slot::User) && is_run(&field, "groups")).then(|| exact(test, false)).flatten()
         }
         Dimension::Actor => derived(Derived::ActorUsername).and_then(|()| exact(test, true)),
+        Dimension::AuditIdForm => derived(Derived::AuditIdIsUuid).and_then(|()| truth(test)),
         Dimension::ActorKind => derived(Derived::ActorKind).and_then(|()| exact(test, true)),
         Dimension::Stage => (field.root == Root::Slot(Slot::Stage)).then(|| exact(test, true)).flatten(),
         Dimension::Resource | Dimension::Verb | Dimension::ApiGroup | Dimension::Subresource | Dimension::Namespace | Dimension::Username => {
@@ -136,6 +147,15 @@ fn named(test: &Test, dimension: Dimension) -> Option<Vec<Box<str>>> {
 
 fn is_run(field: &Field, name: &str) -> bool {
     matches!(&*field.path.0, [Part::Run(run)] if &**run == name)
+}
+
+/// The spellings of booleans.
+fn truth(test: &Test) -> Option<Vec<Box<str>>> {
+    let name = |op: &Op| match op {
+        Op::Bool(value) => Some(if *value { "true".into() } else { "false".into() }),
+        _ => None,
+    };
+    test.any_of.iter().map(name).collect()
 }
 
 /// What the usernames start with that a test of the authenticated user names.
@@ -222,4 +242,51 @@ fn annotation(test: &Test, field: &Field) -> Option<Vec<Box<str>>> {
 /// Whether the test cannot hold for an absent field.
 fn needs_value(test: &Test) -> bool {
     !test.any_of.iter().any(|op| matches!(op, Op::Null | Op::Exists(false)))
+}
+
+/// What is left to judge of a condition once the index has let an event pass: tests that the index has decided for
+/// certain are taken out of the outermost conjunction.
+pub fn residual(expr: &Expr) -> Expr {
+    let Expr::And(parts) = expr else { return expr.clone() };
+    let decided: Vec<usize> = Dimension::ALL.iter().filter_map(|dimension| decided(parts, *dimension)).collect();
+    let left = parts.iter().enumerate().filter(|(at, _)| !decided.contains(at)).map(|(_, part)| part.clone());
+    Expr::And(left.collect())
+}
+
+/// The part that the index decides in this dimension: the one whose values it took, if passing proves that it holds.
+fn decided(parts: &[Expr], dimension: Dimension) -> Option<usize> {
+    let named = parts.iter().enumerate().filter_map(|(at, part)| Some((at, necessary(part, dimension)?)));
+    let (at, _) = named.min_by_key(|(_, values)| values.len())?;
+    let Expr::Test(test) = &parts[at] else { return None };
+    let one_value = matches!(
+        dimension,
+        Dimension::Resource
+            | Dimension::Verb
+            | Dimension::ApiGroup
+            | Dimension::Subresource
+            | Dimension::Namespace
+            | Dimension::Username
+            | Dimension::Actor
+            | Dimension::ActorKind
+            | Dimension::AuditIdForm
+    );
+    let success = dimension == Dimension::Code && is_success(test);
+    (success || (one_value && test.any_of.iter().all(is_whole))).then_some(at)
+}
+
+/// Whether equality in the index is equality in the test: whole folded values, or absence.
+fn is_whole(op: &Op) -> bool {
+    match op {
+        Op::Str(StrOp { how: StrHow::Exact(text), cased: false }) => *fold(text) == **text && text != ABSENT,
+        Op::Null | Op::Exists(false) | Op::Bool(_) => true,
+        _ => false,
+    }
+}
+
+fn is_success(test: &Test) -> bool {
+    let outcome = test.field.as_deref() == Some("k8s.outcome");
+    let named = |op: &Op| {
+        matches!(op, Op::Str(StrOp { how: StrHow::Exact(text), .. }) if text == "success")
+    };
+    outcome && test.any_of.iter().all(named)
 }

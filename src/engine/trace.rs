@@ -15,6 +15,9 @@ use crate::event::view::{Event, Slot};
 /// Above this many bytes a trace is made into an excerpt at once, whose texts are bounded.
 const RAW_MAX: usize = 4096;
 
+/// A user this short is kept as it stands: copying is cheaper than choosing.
+const USER_RAW_MAX: usize = 640;
+
 /// What a match keeps of its event.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Trace {
@@ -139,6 +142,11 @@ fn write_header(event: &Event<'_>, out: &mut Vec<u8>) {
 }
 
 fn write_user(event: &Event<'_>, name: &str, effective: bool, out: &mut Vec<u8>) {
+    let slot = if effective { Slot::ImpersonatedUser } else { Slot::User };
+    let raw = event.slot(slot).map(|raw| event.doc().bytes(raw)).filter(|raw| raw.len() <= USER_RAW_MAX);
+    if let Some(raw) = raw.filter(|_| !event.is_merged(slot)) {
+        return member(out, name, raw);
+    }
     open(out, name);
     text_member(out, "username", if effective { event.actor_username() } else { event.username() });
     // Only the effective user's groups are told.

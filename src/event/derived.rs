@@ -2,43 +2,12 @@
 
 use std::ops::ControlFlow;
 
+use super::actor;
 use super::json::{Kind, Raw};
 use super::path::{Derived, Path};
-use super::uri::{self, Query};
+use super::uri::Query;
 use super::view::{Event, Slot};
 use super::walk::{Missing, Node, Visit};
-
-/// Users that the control plane's components have (kube-apiserver v1.36, kubeadm's certificates).
-const CONTROL_PLANE: &[&str] = &[
-    "system:apiserver",
-    "system:kube-controller-manager",
-    "system:kube-scheduler",
-    "system:cloud-controller-manager",
-    "system:kube-proxy",
-];
-
-/// Identities of managed services (CATALOGUE E4); a name alone proves nothing, rules add a second condition.
-const MANAGED: &[&str] = &[
-    "eks:addon-manager",
-    "eks:kms-storage-migrator",
-    "eks:node-manager",
-    "eks:vpc-resource-controller",
-    "system:addon-manager",
-    "system:gke-controller-manager",
-    "aksService",
-    "acsService",
-    "nodeclient",
-    "hcpService",
-];
-
-/// Identities under which proxies of providers act for people.
-const PROXIES: &[&str] = &[
-    "system:serviceaccount:azure-arc:azure-arc-kube-aad-proxy-sa",
-    "system:serviceaccount:gke-connect:connect-agent-sa",
-    "system:serviceaccount:cattle-system:rancher",
-    "system:serviceaccount:cattle-impersonation-system:cattle",
-    "system:serviceaccount:teleport:teleport",
-];
 
 impl<'a> Event<'a> {
     /// Shows `visit` the values of a derived field below `path`, and says what kept it from being sure.
@@ -186,16 +155,7 @@ impl<'a> Event<'a> {
     }
 
     fn kind_of_actor(&self) -> &'static str {
-        let Some(name) = self.actor_username().filter(|name| !name.is_empty()) else { return "unauthenticated" };
-        match name {
-            "system:anonymous" => "anonymous",
-            _ if CONTROL_PLANE.contains(&name) => "control-plane",
-            _ if PROXIES.contains(&name) => "proxy",
-            _ if MANAGED.contains(&name) => "managed",
-            _ if name.starts_with("system:serviceaccount:") => "serviceaccount",
-            _ if name.starts_with("system:node:") => "node",
-            _ => "human",
-        }
+        actor::kind(self.actor_username().unwrap_or_default())
     }
 
     /// The rightmost entry of `sourceIPs` that is no trusted proxy: the entries before it can be set by the client.
@@ -268,32 +228,6 @@ impl<'a> Event<'a> {
             });
         }
         dry
-    }
-
-    fn exec_values(&self, key: &str, visit: &mut Visit<'_, 'a>) {
-        if !matches!(self.subresource(), Some("exec" | "attach")) {
-            return;
-        }
-        let Some(uri) = self.uri() else { return };
-        for (name, value) in Query::of(uri) {
-            if name == key && visit(Node::Text(uri::decode(value, self.arena))).is_break() {
-                return;
-            }
-        }
-    }
-
-    fn command_line(&self) -> Option<&'a str> {
-        let mut line = bumpalo::collections::String::new_in(self.arena);
-        self.exec_values("command", &mut |node| {
-            if let Node::Text(word) = node {
-                if !line.is_empty() {
-                    line.push(' ');
-                }
-                line.push_str(word);
-            }
-            ControlFlow::Continue(())
-        });
-        (!line.is_empty()).then(|| line.into_bump_str() as &'a str)
     }
 
     /// `objectRef.name`, else `metadata.name` of the request's body, else of the response's.

@@ -1,5 +1,7 @@
 //! One audit event as rules see it.
 
+mod actor;
+mod exec;
 pub mod json;
 mod lanes;
 pub mod path;
@@ -23,6 +25,12 @@ pub fn fold(text: &str) -> Cow<'_, str> {
         Cow::Owned(text.chars().flat_map(char::to_lowercase).collect())
     }
 }
+
+/// Index of a cluster in the run's table of cluster names.
+pub type ClusterId = u32;
+
+/// Index of an input (a file, a partition …) in the run's table of inputs.
+pub type SourceId = u32;
 
 /// The stage of an event, in the order in which the API server passes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -87,7 +87,7 @@ impl Slot {
 }
 
 /// Members of `user`, `objectRef` and `responseStatus` that are located at once, because the index or the request's
-/// identity needs them.
+/// identity needs them; and the texts that every rule asks for.
 #[derive(Debug, Clone, Copy, Default)]
 struct Located {
     username: Option<Raw>,
@@ -98,6 +98,19 @@ struct Located {
     name: Option<Raw>,
     api_group: Option<Raw>,
     code: Option<Raw>,
+}
+
+/// Texts and numbers of the header, read once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Texts<'a> {
+    verb: Option<&'a str>,
+    username: Option<&'a str>,
+    resource: Option<&'a str>,
+    subresource: Option<&'a str>,
+    namespace: Option<&'a str>,
+    name: Option<&'a str>,
+    api_group: Option<&'a str>,
+    code: Option<i64>,
 }
 
 /// Answers that are kept once they have been worked out.
@@ -127,6 +140,7 @@ pub struct Event<'a> {
     /// Earlier occurrences of members that merge, in order.
     earlier: Vec<(Slot, Raw)>,
     located: Located,
+    texts: Texts<'a>,
     duplicate_keys: bool,
     stage: Stage,
     uri: OnceCell<&'a str>,
@@ -158,6 +172,7 @@ impl<'a> Event<'a> {
             slots: [None; SLOTS],
             earlier: Vec::new(),
             located: Located::default(),
+            texts: Texts::default(),
             duplicate_keys: false,
             stage: Stage::Other,
             uri: OnceCell::new(),
@@ -171,6 +186,7 @@ impl<'a> Event<'a> {
         }
         event.raw.end = members.end();
         event.locate()?;
+        event.texts = event.read_texts();
         event.stage = match event.slot(Slot::Stage).map(|raw| doc.bytes(raw)) {
             Some(b"\"ResponseComplete\"") => Stage::ResponseComplete,
             Some(b"\"ResponseStarted\"") => Stage::ResponseStarted,
@@ -253,6 +269,22 @@ impl<'a> Event<'a> {
         Ok(())
     }
 
+    fn read_texts(&self) -> Texts<'a> {
+        let text = |raw: Option<Raw>| raw.and_then(|raw| self.text(raw));
+        let located = &self.located;
+        let code = located.code.and_then(|raw| std::str::from_utf8(self.doc.bytes(raw)).ok()?.parse().ok());
+        Texts {
+            verb: text(self.slot(Slot::Verb)),
+            username: text(located.username),
+            resource: text(located.resource),
+            subresource: text(located.subresource),
+            namespace: text(located.namespace),
+            name: text(located.name),
+            api_group: text(located.api_group),
+            code,
+        }
+    }
+
     /// Where a member stands; the last one if it occurs more than once.
     #[inline]
     pub fn slot(&self, slot: Slot) -> Option<Raw> {
@@ -303,7 +335,7 @@ impl<'a> Event<'a> {
 
     /// `verb`.
     pub fn verb(&self) -> Option<&'a str> {
-        self.slot_text(Slot::Verb)
+        self.texts.verb
     }
 
     /// `auditID`.
@@ -333,7 +365,7 @@ impl<'a> Event<'a> {
 
     /// `user.username`.
     pub fn username(&self) -> Option<&'a str> {
-        self.text(self.located.username?)
+        self.texts.username
     }
 
     /// `user.groups`, as it stands.
@@ -343,32 +375,32 @@ impl<'a> Event<'a> {
 
     /// `objectRef.resource`.
     pub fn resource(&self) -> Option<&'a str> {
-        self.text(self.located.resource?)
+        self.texts.resource
     }
 
     /// `objectRef.subresource`.
     pub fn subresource(&self) -> Option<&'a str> {
-        self.text(self.located.subresource?)
+        self.texts.subresource
     }
 
     /// `objectRef.namespace`.
     pub fn namespace(&self) -> Option<&'a str> {
-        self.text(self.located.namespace?)
+        self.texts.namespace
     }
 
     /// `objectRef.name`.
     pub fn name(&self) -> Option<&'a str> {
-        self.text(self.located.name?)
+        self.texts.name
     }
 
     /// `objectRef.apiGroup`.
     pub fn api_group(&self) -> Option<&'a str> {
-        self.text(self.located.api_group?)
+        self.texts.api_group
     }
 
     /// `responseStatus.code`.
     pub fn code(&self) -> Option<i64> {
-        std::str::from_utf8(self.doc.bytes(self.located.code?)).ok()?.parse().ok()
+        self.texts.code
     }
 
     /// Event time in microseconds: `stageTimestamp`, else `requestReceivedTimestamp`.

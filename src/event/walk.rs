@@ -64,7 +64,7 @@ impl<'a> Event<'a> {
         let (parts, run) = match (run, parts) {
             ("", []) => return visit(node),
             ("", [Part::Run(first), rest @ ..]) => (rest, &**first),
-            ("", [Part::Key(key), rest @ ..]) => return self.into_key(node, key, rest, arrays, visit),
+            ("", [Part::Key(key), rest @ ..]) => return self.enter_key(node, key, rest, arrays, visit),
             _ => (parts, run),
         };
         match node {
@@ -92,7 +92,7 @@ impl<'a> Event<'a> {
         }
     }
 
-    fn into_key(
+    fn enter_key(
         &self,
         node: Node<'a>,
         key: &str,
@@ -107,11 +107,11 @@ impl<'a> Event<'a> {
                     None => ControlFlow::Continue(()),
                 },
                 Kind::Array => self.through_array(raw, arrays, &mut |member, depth| {
-                    self.into_key(member, key, parts, depth, visit)
+                    self.enter_key(member, key, parts, depth, visit)
                 }),
                 _ => ControlFlow::Continue(()),
             },
-            Node::Patch { pointer: "", value } => self.into_key(Node::Json(value), key, parts, arrays, visit),
+            Node::Patch { pointer: "", value } => self.enter_key(Node::Json(value), key, parts, arrays, visit),
             Node::Patch { pointer, value } => {
                 let (segment, rest) = first_segment(skip_index(pointer));
                 if unescape_segment(segment) == key {

@@ -2,11 +2,10 @@
 
 use super::multiline::document_end;
 use super::other::is_readable;
-use super::{Context, Place, Scratch, Sink};
+use super::{Context, Place, ProblemKind, Scratch, Sink};
 use crate::event::json::{Doc, Kind, Raw};
 use crate::event::structure::Flaw;
 use crate::event::view::{Event, Slot};
-use crate::worker::ProblemKind;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 

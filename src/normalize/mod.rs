@@ -13,7 +13,6 @@ pub use documents::scan;
 
 use crate::event::site::Site;
 use crate::event::view::Event;
-use crate::worker::ProblemKind;
 
 /// Where a document stands in a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +21,21 @@ pub struct Place {
     pub line: u64,
     /// Its bytes within the block.
     pub range: std::ops::Range<usize>,
+}
+
+/// How a document that is not an event is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// It could not be read.
+    Unreadable,
+    /// It was over the size limit.
+    TooLarge,
+    /// It stands on a line with another document, or over several lines: told, not counted.
+    Layout,
+    /// A body that a rule asked for was not well-formed: counted as `malformed_body`.
+    MalformedBody,
+    /// It had a member twice: counted as `duplicate_keys`.
+    DuplicateKey,
 }
 
 /// What takes the findings of a scan.

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_types, reason = "tests look into what the pipeline writes while it runs")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;

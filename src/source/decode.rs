@@ -1,5 +1,6 @@
 //! Opens an input and undoes its compression, by content and as a stream: what a small file unpacks to costs time, never
 //! memory.
+#![allow(clippy::disallowed_types, reason = "the one place where inputs are decompressed, as bounded streams")]
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::replay::{BlockReader, Limits, last_time};
 use super::{Batch, Input, InputKind};
-use crate::engine::matches::{ClusterId, SourceId};
+use crate::event::{ClusterId, SourceId};
 
 /// How many files are open at once; beyond it the one read longest ago is closed and opened again when its turn comes.
 const OPEN_FILES_MAX: usize = 256;

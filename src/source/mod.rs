@@ -1,4 +1,5 @@
 //! Sources: bytes in, batches out. A source knows nothing of events; it cuts its input where documents end.
+#![allow(clippy::disallowed_methods, reason = "sources read files and standard input")]
 
 pub mod decode;
 pub mod discover;
@@ -7,7 +8,7 @@ pub mod replay;
 
 use std::path::PathBuf;
 
-use crate::engine::matches::{ClusterId, SourceId};
+use crate::event::{ClusterId, SourceId};
 
 /// Where an input's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
