@@ -1,6 +1,7 @@
 //! Integration tests: one binary, so that it is linked once.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod differential;
 mod replay;
 mod rules;
 mod samples;

@@ -8,7 +8,7 @@ use auditwatch::rules::SourceFile;
 use auditwatch::ruletest::{self, Runner, TestFile};
 
 /// All YAML files of `detections/`, named as the compiled-in ones are.
-fn detections() -> Vec<SourceFile> {
+pub fn detections() -> Vec<SourceFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     let mut todo = vec![root.join("detections")];
