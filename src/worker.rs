@@ -166,7 +166,13 @@ struct Reused {
 impl Worker {
     /// A worker for this program.
     pub fn new(program: Arc<Program>, settings: WorkerSettings) -> Worker {
-        Worker { program, settings, scratch: Scratch::default(), reused: Reused::default(), seed: FixedState::default() }
+        Worker {
+            program,
+            settings,
+            scratch: Scratch::default(),
+            reused: Reused::default(),
+            seed: FixedState::default(),
+        }
     }
 
     /// Finds the events of a batch and matches them.
@@ -177,7 +183,12 @@ impl Worker {
             reused: &mut self.reused,
             seed: &self.seed,
             batch,
-            result: BatchResult { seq: batch.seq, source: batch.source, cluster: batch.cluster, ..BatchResult::default() },
+            result: BatchResult {
+                seq: batch.seq,
+                source: batch.source,
+                cluster: batch.cluster,
+                ..BatchResult::default()
+            },
         };
         let cluster = self.settings.clusters.get(batch.cluster as usize).map_or("", String::as_str);
         let context = Context { site: &self.settings.site, cluster };

@@ -26,8 +26,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("alert", &["event", "rules", "engine"]),
     ("sink", &["event", "rules", "engine", "alert"]),
     ("pipeline", &["source", "normalize", "event", "rules", "engine", "worker", "alert", "sink", "config"]),
+    ("ruletest", &["source", "event", "rules", "engine", "worker", "alert", "config"]),
     ("config", &[]),
-    ("cli", &["source", "normalize", "event", "rules", "engine", "worker", "alert", "sink", "pipeline", "config"]),
+    (
+        "cli",
+        &[
+            "source",
+            "normalize",
+            "event",
+            "rules",
+            "engine",
+            "worker",
+            "alert",
+            "sink",
+            "pipeline",
+            "ruletest",
+            "config",
+        ],
+    ),
 ];
 
 /// Modules that take bytes and give values.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use auditwatch::engine::CaptureTable;
-use auditwatch::engine::matches::{Captures, Excerpt, Trace, Firing, Match, SourceId, Stage, Value};
+use auditwatch::engine::matches::{Captures, Excerpt, Firing, Match, SourceId, Stage, Trace, Value};
 use auditwatch::engine::window::{Correlator, Late, Settings};
 use auditwatch::rules::expr::{Cmp, Expr, Span};
 use auditwatch::rules::{Correlation, CorrelationKind, Input, Level, Meta, Rule, RuleSet};

@@ -105,7 +105,8 @@ impl Condition {
 
     pub(super) fn build(expr: &Expr, in_block: bool) -> Result<Condition, regex::Error> {
         let parts = |list: &[Expr]| -> Result<Box<[Condition]>, regex::Error> {
-            let mut parts: Vec<Condition> = list.iter().map(|part| Self::build(part, in_block)).collect::<Result<_, _>>()?;
+            let mut parts: Vec<Condition> =
+                list.iter().map(|part| Self::build(part, in_block)).collect::<Result<_, _>>()?;
             parts.sort_by_key(Condition::cost);
             Ok(parts.into())
         };
@@ -373,7 +374,10 @@ impl Check {
     fn holds_text(&self, event: &Event<'_>, text: &str) -> bool {
         (!self.texts.is_empty() && self.texts.hold(text, event.arena()))
             || (!self.numbers.is_empty()
-                && text.trim().parse::<f64>().is_ok_and(|n| self.numbers.iter().any(|(cmp, value)| cmp.holds(&n, value))))
+                && text
+                    .trim()
+                    .parse::<f64>()
+                    .is_ok_and(|n| self.numbers.iter().any(|(cmp, value)| cmp.holds(&n, value))))
             || self.bools.iter().any(|value| text.eq_ignore_ascii_case(if *value { "true" } else { "false" }))
             || self.regexes.iter().any(|regex| regex.is_match(text))
             || (!self.networks.is_empty()

@@ -66,11 +66,8 @@ pub fn captures(
     let mut all = Vec::with_capacity(wanted.len());
     for &id in wanted {
         let field = &fields[id as usize];
-        let secret = redact::is_secret_field(
-            event.resource().unwrap_or(""),
-            event.subresource().unwrap_or(""),
-            &field.name,
-        );
+        let secret =
+            redact::is_secret_field(event.resource().unwrap_or(""), event.subresource().unwrap_or(""), &field.name);
         let mut values: SmallVec<[Value; 1]> = SmallVec::new();
         look_up_all(field, event, &mut |text| {
             if values.len() < VALUES_MAX {

@@ -5,11 +5,11 @@ pub mod captures;
 pub mod condition;
 pub mod excerpt;
 pub mod index;
-pub mod text;
-pub mod trace;
 pub mod matches;
 pub mod necessary;
 pub mod program;
+pub mod text;
+pub mod trace;
 pub mod window;
 
 pub use captures::CaptureTable;

@@ -121,7 +121,9 @@ pub fn necessary(expr: &Expr, dimension: Dimension) -> Option<Vec<Box<str>>> {
             Some(all)
         }
         // A placeholder whose list is empty: the rule waits for its site.
-        Expr::Test(test) if !test.any_of.is_empty() && test.any_of.iter().all(|op| *op == Op::Never) => Some(Vec::new()),
+        Expr::Test(test) if !test.any_of.is_empty() && test.any_of.iter().all(|op| *op == Op::Never) => {
+            Some(Vec::new())
+        }
         Expr::Test(test) => named(test, dimension),
     }
 }
@@ -138,7 +140,9 @@ fn named(test: &Test, dimension: Dimension) -> Option<Vec<Box<str>>> {
             let system = prefixes(test)?.iter().all(|prefix| prefix.starts_with(SYSTEM));
             system.then(|| vec![SYSTEM.into()])
         }
-        Dimension::Impersonation => (field.root == Root::Slot(Slot::ImpersonatedUser) && needs_value(test)).then(|| vec!["yes".into()]),
+        Dimension::Impersonation => {
+            (field.root == Root::Slot(Slot::ImpersonatedUser) && needs_value(test)).then(|| vec!["yes".into()])
+        }
         Dimension::Credential => derived(Derived::CredentialId).and_then(|()| credential(test)),
         Dimension::ActorGroup => derived(Derived::ActorGroups).and_then(|()| exact(test, false)),
         Dimension::UserGroup => {
@@ -148,7 +152,12 @@ fn named(test: &Test, dimension: Dimension) -> Option<Vec<Box<str>>> {
         Dimension::AuditIdForm => derived(Derived::AuditIdIsUuid).and_then(|()| truth(test)),
         Dimension::ActorKind => derived(Derived::ActorKind).and_then(|()| exact(test, true)),
         Dimension::Stage => (field.root == Root::Slot(Slot::Stage)).then(|| exact(test, true)).flatten(),
-        Dimension::Resource | Dimension::Verb | Dimension::ApiGroup | Dimension::Subresource | Dimension::Namespace | Dimension::Username => {
+        Dimension::Resource
+        | Dimension::Verb
+        | Dimension::ApiGroup
+        | Dimension::Subresource
+        | Dimension::Namespace
+        | Dimension::Username => {
             let fast = match dimension {
                 Dimension::Resource => Fast::Resource,
                 Dimension::Verb => Fast::Verb,
@@ -302,8 +311,6 @@ fn is_whole(op: &Op) -> bool {
 
 fn is_success(test: &Test) -> bool {
     let outcome = test.field.as_deref() == Some("k8s.outcome");
-    let named = |op: &Op| {
-        matches!(op, Op::Str(StrOp { how: StrHow::Exact(text), .. }) if text == "success")
-    };
+    let named = |op: &Op| matches!(op, Op::Str(StrOp { how: StrHow::Exact(text), .. }) if text == "success");
     outcome && test.any_of.iter().all(named)
 }

@@ -50,12 +50,19 @@ impl Exact {
 impl Texts {
     /// Sorts the text comparisons among `ops`; what is no text comparison is left to the caller.
     pub fn new(ops: &[Op]) -> Texts {
-        let strings: Vec<&StrOp> = ops.iter().filter_map(|op| if let Op::Str(op) = op { Some(op) } else { None }).collect();
+        let strings: Vec<&StrOp> =
+            ops.iter().filter_map(|op| if let Op::Str(op) = op { Some(op) } else { None }).collect();
         let collect = |cased: bool, pick: fn(&StrHow) -> Option<&String>| -> Vec<Box<str>> {
-            strings.iter().filter(|op| op.cased == cased).filter_map(|op| pick(&op.how)).map(|s| s.as_str().into()).collect()
+            strings
+                .iter()
+                .filter(|op| op.cased == cased)
+                .filter_map(|op| pick(&op.how))
+                .map(|s| s.as_str().into())
+                .collect()
         };
         let exact: fn(&StrHow) -> Option<&String> = |how| if let StrHow::Exact(text) = how { Some(text) } else { None };
-        let contains: fn(&StrHow) -> Option<&String> = |how| if let StrHow::Contains(text) = how { Some(text) } else { None };
+        let contains: fn(&StrHow) -> Option<&String> =
+            |how| if let StrHow::Contains(text) = how { Some(text) } else { None };
         // An automaton pays from a few needles on; one needle is searched for directly.
         let automaton = |cased| {
             let needles = collect(cased, contains);
@@ -64,7 +71,13 @@ impl Texts {
         let (contains_cased, contains_folded) = (automaton(true), automaton(false));
         let covered = |op: &StrOp| match op.how {
             StrHow::Exact(_) => true,
-            StrHow::Contains(_) => if op.cased { contains_cased.is_some() } else { contains_folded.is_some() },
+            StrHow::Contains(_) => {
+                if op.cased {
+                    contains_cased.is_some()
+                } else {
+                    contains_folded.is_some()
+                }
+            }
             _ => false,
         };
         Texts {
@@ -158,7 +171,8 @@ fn ends_with(run: &[GlobPart], text: &str) -> bool {
     if let [GlobPart::Text(suffix)] = run {
         return text.ends_with(suffix.as_str());
     }
-    let chars: usize = run.iter().map(|part| if let GlobPart::Text(text) = part { text.chars().count() } else { 1 }).sum();
+    let chars: usize =
+        run.iter().map(|part| if let GlobPart::Text(text) = part { text.chars().count() } else { 1 }).sum();
     let total = text.chars().count();
     if total < chars {
         return false;

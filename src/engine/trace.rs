@@ -222,9 +222,8 @@ mod tests {
             r#"{"user":{}}"#,
             &long,
         ] {
-            let (direct, kept) = with_event(text, |event| {
-                (excerpt(event), Trace::of(event, Some(7), 3, 9, &mut Vec::new()).excerpt())
-            });
+            let (direct, kept) =
+                with_event(text, |event| (excerpt(event), Trace::of(event, Some(7), 3, 9, &mut Vec::new()).excerpt()));
             assert_eq!(Excerpt { time: 7, source: 3, offset: 9, ..direct }, kept, "{text}");
         }
     }

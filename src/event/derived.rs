@@ -368,7 +368,8 @@ impl<'a> Event<'a> {
 
     /// The pod's spec wherever the workload keeps it (the list of the Pod Security admission's extractor).
     fn pod_spec(&self, visit: &mut Visit<'_, 'a>) -> Missing {
-        let (specs, missing) = *self.kept.pod_specs.get_or_init(|| self.keep(|event, visit| event.find_pod_spec(visit)));
+        let (specs, missing) =
+            *self.kept.pod_specs.get_or_init(|| self.keep(|event, visit| event.find_pod_spec(visit)));
         let _ = specs.iter().try_for_each(|node| visit(*node));
         missing
     }
@@ -390,9 +391,7 @@ impl<'a> Event<'a> {
             (Some("pods"), "" | "ephemeralcontainers" | "resize") => "spec",
             (Some("podtemplates"), "") => "template.spec",
             (
-                Some(
-                    "deployments" | "daemonsets" | "statefulsets" | "replicasets" | "replicationcontrollers" | "jobs",
-                ),
+                Some("deployments" | "daemonsets" | "statefulsets" | "replicasets" | "replicationcontrollers" | "jobs"),
                 "",
             ) => "spec.template.spec",
             (Some("cronjobs"), "") => "spec.jobTemplate.spec.template.spec",

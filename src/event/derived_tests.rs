@@ -48,7 +48,11 @@ fn actors() {
     let key = r#"{"user":{"username":"a","extra":{"authentication.kubernetes.io/credential-id":["JTI=1"]}}}"#;
     check(key, "k8s.credentialID", &["\"JTI=1\""]);
     // A second `user` is merged into the first, as Go's decoder does.
-    check(r#"{"user":{"username":"alice","groups":["g1"]},"user":{"username":"bob"}}"#, "k8s.actor.subjects", &["bob", "\"g1\""]);
+    check(
+        r#"{"user":{"username":"alice","groups":["g1"]},"user":{"username":"bob"}}"#,
+        "k8s.actor.subjects",
+        &["bob", "\"g1\""],
+    );
 }
 
 #[test]
@@ -94,7 +98,9 @@ fn pod_specs_wherever_they_are() {
         ("deployments", format!(r#"{{"spec":{{"template":{{"spec":{spec}}}}}}}"#)),
         ("cronjobs", format!(r#"{{"spec":{{"jobTemplate":{{"spec":{{"template":{{"spec":{spec}}}}}}}}}}}"#)),
     ] {
-        let event = format!(r#"{{"verb":"create","level":"Request","objectRef":{{"resource":"{resource}"}},"requestObject":{body}}}"#);
+        let event = format!(
+            r#"{{"verb":"create","level":"Request","objectRef":{{"resource":"{resource}"}},"requestObject":{body}}}"#
+        );
         check(&event, "k8s.podSpec.hostPID", &["true"]);
         check(&event, "k8s.containers.image", &["\"a\"", "\"b\"", "\"c\""]);
     }
@@ -109,7 +115,9 @@ fn pod_specs_wherever_they_are() {
 #[test]
 fn patches_are_partial() {
     let patch = |body: &str| {
-        format!(r#"{{"verb":"patch","level":"Request","objectRef":{{"resource":"deployments"}},"requestObject":{body}}}"#)
+        format!(
+            r#"{{"verb":"patch","level":"Request","objectRef":{{"resource":"deployments"}},"requestObject":{body}}}"#
+        )
     };
     let by_pointer = patch(
         r#"[{"op":"add","path":"/spec/template/spec/containers/0/securityContext/privileged","value":true},{"op":"remove","path":"/spec/template/spec/hostPID"}]"#,
@@ -129,7 +137,10 @@ fn dropped_bodies_are_known_to_be_missing() {
     for (event, dropped) in [
         (r#"{"verb":"create","level":"Metadata","objectRef":{"resource":"pods"}}"#, true),
         (r#"{"verb":"create","level":"Request","objectRef":{"resource":"pods"}}"#, false),
-        (r#"{"verb":"create","level":"Request","objectRef":{"resource":"pods"},"annotations":{"audit.k8s.io/truncated":"true"}}"#, true),
+        (
+            r#"{"verb":"create","level":"Request","objectRef":{"resource":"pods"},"annotations":{"audit.k8s.io/truncated":"true"}}"#,
+            true,
+        ),
         (r#"{"verb":"delete","level":"Metadata","objectRef":{"resource":"pods"}}"#, false),
         (r#"{"verb":"create","level":"Metadata","objectRef":{"resource":"pods","subresource":"exec"}}"#, false),
     ] {

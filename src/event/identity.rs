@@ -60,6 +60,9 @@ mod tests {
         for (from, to) in [("\"a\"", "\"b\""), (":29.", ":28."), ("\"u\"", "\"v\""), ("get", "put"), ("/x", "/y")] {
             assert_ne!(id(base), id(&base.replace(from, to)), "{from}");
         }
-        assert_eq!(id(base), id(&base.replace("\"get\"", "\"\\u0067et\"").replace("{\"auditID\"", "{\"stage\":\"Panic\",\"auditID\"")));
+        assert_eq!(
+            id(base),
+            id(&base.replace("\"get\"", "\"\\u0067et\"").replace("{\"auditID\"", "{\"stage\":\"Panic\",\"auditID\""))
+        );
     }
 }

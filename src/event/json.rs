@@ -87,7 +87,9 @@ impl<'a> Doc<'a> {
                 let rest = &self.text[at..];
                 let length = rest
                     .iter()
-                    .position(|b| matches!(b, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t' | b':' | b'"' | b'{' | b'['))
+                    .position(|b| {
+                        matches!(b, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t' | b':' | b'"' | b'{' | b'[')
+                    })
                     .unwrap_or(rest.len());
                 if is_scalar(&rest[..length]) { Ok(Raw { start: at, end: at + length }) } else { Err(Flaw::Syntax) }
             }

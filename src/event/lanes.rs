@@ -76,7 +76,8 @@ mod x86 {
         fn masks(block: &[u8; 64]) -> Masks {
             // SAFETY: only instantiated inside `avx2`, which has the feature; both loads stay inside the 64 bytes.
             unsafe {
-                let halves = [_mm256_loadu_si256(block.as_ptr().cast()), _mm256_loadu_si256(block.as_ptr().add(32).cast())];
+                let halves =
+                    [_mm256_loadu_si256(block.as_ptr().cast()), _mm256_loadu_si256(block.as_ptr().add(32).cast())];
                 let both = |f: &dyn Fn(__m256i) -> __m256i| -> u64 {
                     let [low, high] = halves.map(|half| _mm256_movemask_epi8(f(half)) as u32);
                     u64::from(low) | u64::from(high) << 32
@@ -113,7 +114,8 @@ mod x86 {
         fn masks(block: &[u8; 64]) -> Masks {
             // SAFETY: SSE2 is part of x86_64; the four loads stay inside the 64 bytes.
             unsafe {
-                let quarters: [__m128i; 4] = std::array::from_fn(|n| _mm_loadu_si128(block.as_ptr().add(n * 16).cast()));
+                let quarters: [__m128i; 4] =
+                    std::array::from_fn(|n| _mm_loadu_si128(block.as_ptr().add(n * 16).cast()));
                 let all = |f: &dyn Fn(__m128i) -> __m128i| -> u64 {
                     quarters.iter().enumerate().fold(0, |bits, (n, quarter)| {
                         bits | u64::from(_mm_movemask_epi8(f(*quarter)) as u16) << (n * 16)

@@ -1,19 +1,19 @@
 //! One audit event as rules see it.
 
 mod actor;
+pub mod derived;
 mod exec;
+pub mod identity;
 pub mod json;
 mod lanes;
 pub mod path;
+pub mod redact;
 pub mod site;
 pub mod structure;
 pub mod time;
 pub mod uri;
 pub mod view;
 pub mod walk;
-pub mod derived;
-pub mod identity;
-pub mod redact;
 
 use std::borrow::Cow;
 

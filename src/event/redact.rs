@@ -32,8 +32,26 @@ static HINTS: LazyLock<aho_corasick::AhoCorasick> = LazyLock::new(|| {
     aho_corasick::AhoCorasick::builder()
         .ascii_case_insensitive(true)
         .build([
-            "eyJ", "bearer", "basic", "token", "passw", "pwd", "secret", "key", "authorization", "x-amz", "sig=", "sig%",
-            "-----BEGIN", "akia", "asia", "gh", "glpat", "xox", "k8s-aws", ".",
+            "eyJ",
+            "bearer",
+            "basic",
+            "token",
+            "passw",
+            "pwd",
+            "secret",
+            "key",
+            "authorization",
+            "x-amz",
+            "sig=",
+            "sig%",
+            "-----BEGIN",
+            "akia",
+            "asia",
+            "gh",
+            "glpat",
+            "xox",
+            "k8s-aws",
+            ".",
         ])
         .expect("constant patterns, compiled by the tests")
 });
@@ -52,7 +70,8 @@ pub fn text(raw: &str) -> Cow<'_, str> {
 
 /// Keeps the parameter's name (`token=`) in front of what is replaced.
 fn keep_name(found: &str) -> String {
-    let name = found.find(['=', ':', ' ', '+']).filter(|at| *at < 32 && !found.starts_with("eyJ")).map_or(0, |at| at + 1);
+    let name =
+        found.find(['=', ':', ' ', '+']).filter(|at| *at < 32 && !found.starts_with("eyJ")).map_or(0, |at| at + 1);
     let name = if found.starts_with("-----") { 0 } else { name };
     format!("{}{REDACTED}", &found[..name])
 }
@@ -79,7 +98,10 @@ pub fn is_secret_field(resource: &str, subresource: &str, field: &str) -> bool {
     let segment = |name: &str| field.split(['.', '[', '"']).any(|part| part == name);
     match resource {
         "secrets" => {
-            segment("data") || segment("stringData") || field.contains("last-applied-configuration") || !field.contains('.')
+            segment("data")
+                || segment("stringData")
+                || field.contains("last-applied-configuration")
+                || !field.contains('.')
         }
         "serviceaccounts" => subresource == "token" && (segment("status") || segment("token")),
         "tokenreviews" => segment("spec") || segment("token"),
@@ -101,7 +123,10 @@ mod tests {
             (JWT, "[redacted]"),
             (&format!("/x?command=curl&command={JWT}&container=a"), "/x?command=curl&command=[redacted]&container=a"),
             ("/x?command=Authorization:+Bearer+abcdef123456", "/x?command=Authorization:+Bearer+[redacted]"),
-            ("/x?command=-H&command=Authorization%3A%20Bearer%20abcdefgh12345", "/x?command=-H&command=Authorization%3A%20[redacted]"),
+            (
+                "/x?command=-H&command=Authorization%3A%20Bearer%20abcdefgh12345",
+                "/x?command=-H&command=Authorization%3A%20[redacted]",
+            ),
             ("/x?access_token=abcdef&limit=5", "/x?access_token=[redacted]&limit=5"),
             ("/x?command=mysql+--password=hunter2+db", "/x?command=mysql+--password=[redacted]"),
             ("-----BEGIN RSA PRIVATE KEY-----\nMIIE", "[redacted]"),
@@ -125,7 +150,12 @@ mod tests {
             ("secrets", "", "requestObject.data.password", true),
             ("secrets", "", "responseObject.items.data", true),
             ("secrets", "", "requestObject.stringData.x", true),
-            ("secrets", "", "requestObject.metadata.annotations.kubectl.kubernetes.io/last-applied-configuration", true),
+            (
+                "secrets",
+                "",
+                "requestObject.metadata.annotations.kubectl.kubernetes.io/last-applied-configuration",
+                true,
+            ),
             ("secrets", "", "requestObject", true),
             ("secrets", "", "requestObject.type", false),
             ("secrets", "", "objectRef.name", false),

@@ -55,7 +55,8 @@ mod tests {
     #[test]
     fn reads_queries() {
         let arena = Bump::new();
-        let pairs: Vec<_> = Query::of("/x?a=1&b&&c=%2Fetc%2Fpass+wd%zz%e9").map(|(k, v)| (k, decode(v, &arena))).collect();
+        let pairs: Vec<_> =
+            Query::of("/x?a=1&b&&c=%2Fetc%2Fpass+wd%zz%e9").map(|(k, v)| (k, decode(v, &arena))).collect();
         assert_eq!(pairs, [("a", "1"), ("b", ""), ("c", "/etc/pass wd%zz\u{fffd}")]);
         assert_eq!(Query::of("/x").count(), 0);
     }

@@ -4,13 +4,13 @@ use std::cell::{Cell, OnceCell, RefCell};
 
 use bumpalo::Bump;
 
+use super::Stage;
 use super::json::{Doc, Kind, Raw, escapes_are_valid};
 use super::path::{Derived, Field, Path, Root};
 use super::site::Site;
 use super::structure::Flaw;
 use super::time::parse_micros;
 use super::walk::{Missing, Node, Visit};
-use super::Stage;
 
 /// A top-level member of an event that rules may ask for (audit.k8s.io/v1 `Event`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,13 +160,7 @@ impl<'a> Event<'a> {
     /// # Errors
     /// If the object's own level, or that of `user`, `objectRef` or `responseStatus`, is not well-formed. What stands
     /// deeper is not looked at.
-    pub fn parse(
-        doc: Doc<'a>,
-        raw: Raw,
-        arena: &'a Bump,
-        site: &'a Site,
-        cluster: &'a str,
-    ) -> Result<Event<'a>, Flaw> {
+    pub fn parse(doc: Doc<'a>, raw: Raw, arena: &'a Bump, site: &'a Site, cluster: &'a str) -> Result<Event<'a>, Flaw> {
         let mut event = Event {
             doc,
             arena,

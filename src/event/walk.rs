@@ -60,7 +60,14 @@ impl<'a> Event<'a> {
         self.descend(node, &path.0, "", 0, visit)
     }
 
-    fn descend(&self, node: Node<'a>, parts: &[Part], run: &str, arrays: u32, visit: &mut Visit<'_, 'a>) -> ControlFlow<()> {
+    fn descend(
+        &self,
+        node: Node<'a>,
+        parts: &[Part],
+        run: &str,
+        arrays: u32,
+        visit: &mut Visit<'_, 'a>,
+    ) -> ControlFlow<()> {
         let (parts, run) = match (run, parts) {
             ("", []) => return visit(node),
             ("", [Part::Run(first), rest @ ..]) => (rest, &**first),
@@ -76,9 +83,9 @@ impl<'a> Event<'a> {
                     }
                     None => ControlFlow::Continue(()),
                 },
-                Kind::Array => self.through_array(raw, arrays, &mut |member, depth| {
-                    self.descend(member, parts, run, depth, visit)
-                }),
+                Kind::Array => {
+                    self.through_array(raw, arrays, &mut |member, depth| self.descend(member, parts, run, depth, visit))
+                }
                 _ => ControlFlow::Continue(()),
             },
             Node::Patch { pointer: "", value } => self.descend(Node::Json(value), parts, run, arrays, visit),
@@ -106,9 +113,8 @@ impl<'a> Event<'a> {
                     Some(value) => self.descend(Node::Json(value), parts, "", arrays, visit),
                     None => ControlFlow::Continue(()),
                 },
-                Kind::Array => self.through_array(raw, arrays, &mut |member, depth| {
-                    self.enter_key(member, key, parts, depth, visit)
-                }),
+                Kind::Array => self
+                    .through_array(raw, arrays, &mut |member, depth| self.enter_key(member, key, parts, depth, visit)),
                 _ => ControlFlow::Continue(()),
             },
             Node::Patch { pointer: "", value } => self.enter_key(Node::Json(value), key, parts, arrays, visit),
@@ -246,7 +252,8 @@ impl<'a> Event<'a> {
         let mut at = self.raw().start;
         while let Some(open) = self.doc.structure.next_quote(at).filter(|open| *open < end) {
             let Some(close) = self.doc.structure.next_quote(open + 1) else { break };
-            for token in self.doc.text[at..open].split(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')) {
+            for token in self.doc.text[at..open].split(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
+            {
                 if token.first().is_some_and(|b| b.is_ascii_digit() || *b == b'-') {
                     let start = token.as_ptr() as usize - self.doc.text.as_ptr() as usize;
                     visit(Node::Json(Raw { start, end: start + token.len() }))?;
@@ -273,11 +280,7 @@ fn skip_index(pointer: &str) -> &str {
 }
 
 fn unescape_segment(segment: &str) -> std::borrow::Cow<'_, str> {
-    if segment.contains('~') {
-        segment.replace("~1", "/").replace("~0", "~").into()
-    } else {
-        segment.into()
-    }
+    if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~").into() } else { segment.into() }
 }
 
 /// Matches the pointer's next key (array indexes before it stand for "some member") with the start of `run`; the rests

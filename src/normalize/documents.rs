@@ -137,7 +137,15 @@ impl<S: Sink> Scan<'_, S> {
         let read = if doc.kind(raw) == Kind::Array {
             match doc.structure.container_end(doc.text, raw.start) {
                 Ok(close) => {
-                    list(doc, Raw { start: raw.start, end: close }, base, self.line, self.context, &self.scratch.arena, self.sink);
+                    list(
+                        doc,
+                        Raw { start: raw.start, end: close },
+                        base,
+                        self.line,
+                        self.context,
+                        &self.scratch.arena,
+                        self.sink,
+                    );
                     Read::Done(base + close)
                 }
                 Err(Flaw::Ended) => Read::Ended,
@@ -159,7 +167,9 @@ impl<S: Sink> Scan<'_, S> {
                     Read::Done(close)
                 }
                 Err(Flaw::Ended) => Read::Ended,
-                Err(flaw) => Read::Broken(flaw, doc.structure.container_end(doc.text, raw.start).ok().map(|e| base + e)),
+                Err(flaw) => {
+                    Read::Broken(flaw, doc.structure.container_end(doc.text, raw.start).ok().map(|e| base + e))
+                }
             }
         };
         self.scratch.arena.reset();
@@ -213,7 +223,8 @@ fn class_of(event: &Event<'_>) -> Class {
         },
         Some("Event") | None if audit => {
             let named = text(Slot::Kind).is_some() && text(Slot::ApiVersion).is_some();
-            let looks = event.slot(Slot::AuditId).is_some() && (event.slot(Slot::Stage).is_some() || event.slot(Slot::Verb).is_some());
+            let looks = event.slot(Slot::AuditId).is_some()
+                && (event.slot(Slot::Stage).is_some() || event.slot(Slot::Verb).is_some());
             if named || looks { Class::Event } else { Class::Other }
         }
         _ => Class::Other,

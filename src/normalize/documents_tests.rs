@@ -8,7 +8,12 @@ struct Log(Vec<String>);
 
 impl Sink for Log {
     fn event(&mut self, event: &Event<'_>, place: Place) {
-        self.0.push(format!("{}:event {} {}", place.line, event.audit_id().unwrap_or("-"), event.verb().unwrap_or("-")));
+        self.0.push(format!(
+            "{}:event {} {}",
+            place.line,
+            event.audit_id().unwrap_or("-"),
+            event.verb().unwrap_or("-")
+        ));
     }
 
     fn problem(&mut self, kind: ProblemKind, place: Place, why: String) {
@@ -34,7 +39,9 @@ fn check(block: impl AsRef<[u8]>, expected: &[&str], lines: u64) {
 }
 
 fn event(id: &str) -> String {
-    format!(r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"{id}","stage":"ResponseComplete","verb":"get"}}"#)
+    format!(
+        r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"{id}","stage":"ResponseComplete","verb":"get"}}"#
+    )
 }
 
 #[test]
@@ -52,16 +59,30 @@ fn lines_of_events() {
 fn several_documents_on_a_line_and_one_over_several() {
     let (a, b) = (event("a"), event("b"));
     check(format!("{a}{b}\n"), &["0:event a get", "0:event b get", "0:Layout 0..202 2 documents on one line"], 1);
-    check(format!("{a} trailing\n{b}"), &["0:event a get", "0:Unreadable 102..110 garbage behind a document", "1:event b get"], 2);
+    check(
+        format!("{a} trailing\n{b}"),
+        &["0:event a get", "0:Unreadable 102..110 garbage behind a document", "1:event b get"],
+        2,
+    );
     let pretty = a.replace(',', ",\n  ");
-    check(format!("{pretty}\n{b}\n"), &["0:Layout 0..113 a document over several lines", "0:event a get", "5:event b get"], 6);
-    check(format!("{pretty}{b}\n{a}"), &["0:Layout 0..113 a document over several lines", "0:event a get", "4:event b get", "5:event a get"], 6);
+    check(
+        format!("{pretty}\n{b}\n"),
+        &["0:Layout 0..113 a document over several lines", "0:event a get", "5:event b get"],
+        6,
+    );
+    check(
+        format!("{pretty}{b}\n{a}"),
+        &["0:Layout 0..113 a document over several lines", "0:event a get", "4:event b get", "5:event a get"],
+        6,
+    );
 }
 
 #[test]
 fn lists() {
     let (a, b) = (event("a"), r#"{"auditID":"b","stage":"ResponseComplete","verb":"list"}"#);
-    let list = |items: &str| format!(r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{{}},"items":[{items}]}}"#);
+    let list = |items: &str| {
+        format!(r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{{}},"items":[{items}]}}"#)
+    };
     check(list(&format!("{a},{b}")), &["0:event a get", "0:event b list"], 1);
     check(list(""), &[], 1);
     check(list(&format!("{a},7,{b}")), &["0:event a get", "0:other", "0:event b list"], 1);
@@ -69,7 +90,11 @@ fn lists() {
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].contains("Unreadable"), "{found:?}");
     check(format!("[{a},{b}]"), &["0:event a get", "0:event b list"], 1);
-    check(format!("[\n{a},\n{b}\n]\n"), &["0:Layout 0..163 a document over several lines", "1:event a get", "2:event b list"], 4);
+    check(
+        format!("[\n{a},\n{b}\n]\n"),
+        &["0:Layout 0..163 a document over several lines", "1:event a get", "2:event b list"],
+        4,
+    );
 }
 
 #[test]
@@ -93,8 +118,21 @@ fn broken_lines_hide_nothing() {
     }
     let (half, whole) = (&a[..60], &b);
     check(format!("{half}{whole}\n"), &["0:Unreadable 0..60 not well-formed JSON", "0:event b get"], 1);
-    check(format!("{}{whole}{whole}\n", &a[..50]), &["0:Unreadable 0..50 a string is not closed or holds a raw control character", "0:event b get", "0:event b get", "0:Layout 50..252 2 documents on one line"], 1);
-    check([b"{\"auditID\":\"\xff\"}\n".as_slice(), b.as_bytes()].concat(), &["0:Unreadable 0..15 not valid UTF-8", "1:event b get"], 2);
+    check(
+        format!("{}{whole}{whole}\n", &a[..50]),
+        &[
+            "0:Unreadable 0..50 a string is not closed or holds a raw control character",
+            "0:event b get",
+            "0:event b get",
+            "0:Layout 50..252 2 documents on one line",
+        ],
+        1,
+    );
+    check(
+        [b"{\"auditID\":\"\xff\"}\n".as_slice(), b.as_bytes()].concat(),
+        &["0:Unreadable 0..15 not valid UTF-8", "1:event b get"],
+        2,
+    );
     check(format!("{{\"auditID\":tru}}{b}"), &["0:Unreadable 0..15 not well-formed JSON", "0:event b get"], 1);
 }
 

@@ -108,7 +108,14 @@ impl Oracle<'_> {
                 let m = &base.m;
                 signals.push(Signal { from: Input::Rule(m.rule as usize), base, names: Vec::new() });
                 if self.set.rules[m.rule as usize].alerts {
-                    told.push(tell(base, Origin::Rule(m.rule), vec![], 1, None, vec![m.trace.excerpt().audit_id.to_string()]));
+                    told.push(tell(
+                        base,
+                        Origin::Rule(m.rule),
+                        vec![],
+                        1,
+                        None,
+                        vec![m.trace.excerpt().audit_id.to_string()],
+                    ));
                 }
             }
             for (index, c) in self.set.correlations.iter().enumerate() {

@@ -14,7 +14,7 @@ use super::plan::{Hop, Plan, Plans, Reader};
 use super::reorder::Item;
 use super::state::{Group, Verdict};
 use super::{Settings, WindowStats};
-use crate::engine::matches::{Trace, Firing, Origin, Stage};
+use crate::engine::matches::{Firing, Origin, Stage, Trace};
 
 /// A correlation fired.
 #[derive(Debug)]
