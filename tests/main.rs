@@ -1,7 +1,9 @@
 //! Integration tests: one binary, so that it is linked once.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod differential;
+mod hostile;
+mod redaction;
 mod replay;
 mod rules;
 mod samples;

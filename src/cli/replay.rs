@@ -110,7 +110,7 @@ pub struct ReplayArgs {
     max_skew: i64,
 
     /// Longest line (or document over several lines) that is read; longer ones are counted and passed over.
-    #[arg(long, value_name = "SIZE", env = "AUDITWATCH_MAX_RECORD", default_value = "32MiB", value_parser = size_bytes)]
+    #[arg(long, value_name = "SIZE", env = "AUDITWATCH_MAX_RECORD", default_value = "16MiB", value_parser = size_bytes)]
     max_record: usize,
 
     /// Write counts and the places of unreadable lines to this file, as one JSON object.

@@ -10,9 +10,12 @@ use super::lanes::{self, Lanes, Portable};
 /// What makes a text unfit to be walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
-    /// A raw control character (below U+0020) stands inside a string, or a string never closes before the line's end.
-    #[error("a string is not closed or holds a raw control character")]
+    /// A string never closes before the line's end.
+    #[error("a string is not closed")]
     OpenString,
+    /// A raw control character (below U+0020) stands inside a string.
+    #[error("a string holds a raw control character")]
+    Control,
     /// The bytes are not UTF-8.
     #[error("not valid UTF-8")]
     Utf8,
@@ -35,6 +38,7 @@ pub enum Flaw {
 pub struct Structure {
     quotes: Vec<u64>,
     brackets: Vec<u64>,
+    closed: bool,
 }
 
 /// Which bytes of a block of 64 are what.
@@ -65,13 +69,22 @@ impl Structure {
         self.quotes.clear();
         self.brackets.clear();
         let carry = lanes::dispatch(self, text);
-        if carry.non_ascii != 0 && simdutf8::basic::from_utf8(text).is_err() {
-            return Err(Flaw::Utf8);
+        self.judge(&carry, carry.non_ascii != 0 && simdutf8::basic::from_utf8(text).is_err())
+    }
+
+    fn judge(&mut self, carry: &Carried, bad_utf8: bool) -> Result<(), Flaw> {
+        self.closed = carry.in_string == 0;
+        match () {
+            () if bad_utf8 => Err(Flaw::Utf8),
+            () if !self.closed => Err(Flaw::OpenString),
+            () if carry.bad_control != 0 => Err(Flaw::Control),
+            () => Ok(()),
         }
-        if carry.bad_control != 0 || carry.in_string != 0 {
-            return Err(Flaw::OpenString);
-        }
-        Ok(())
+    }
+
+    /// Whether all strings of the text are closed, so that it can be walked in spite of another flaw.
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// The same by the portable implementation, for tests that hold the two side by side.
@@ -79,13 +92,7 @@ impl Structure {
         self.quotes.clear();
         self.brackets.clear();
         let carry = self.fill::<Portable>(text);
-        if carry.non_ascii != 0 && std::str::from_utf8(text).is_err() {
-            return Err(Flaw::Utf8);
-        }
-        if carry.bad_control != 0 || carry.in_string != 0 {
-            return Err(Flaw::OpenString);
-        }
-        Ok(())
+        self.judge(&carry, carry.non_ascii != 0 && std::str::from_utf8(text).is_err())
     }
 
     #[inline(always)]
@@ -273,7 +280,7 @@ mod tests {
     #[test]
     fn refuses_what_no_line_may_hold() {
         for (text, flaw) in [
-            (&b"\"a\nb\""[..], Flaw::OpenString),
+            (&b"\"a\nb\""[..], Flaw::Control),
             (b"\"a", Flaw::OpenString),
             (b"\"a\\\"", Flaw::OpenString),
             (b"\"\xff\"", Flaw::Utf8),

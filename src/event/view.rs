@@ -154,6 +154,13 @@ pub struct Event<'a> {
     pub(super) malformed: Cell<bool>,
 }
 
+/// A whole number, however JSON spells it (`200`, `2e2`).
+fn integer(token: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(token).ok()?;
+    let rounded = || text.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && n.abs() < 1e15).map(|n| n as i64);
+    text.parse().ok().or_else(rounded)
+}
+
 impl<'a> Event<'a> {
     /// Locates the members of the object that starts at `raw.start`; where it ends is found on the way.
     ///
@@ -270,7 +277,7 @@ impl<'a> Event<'a> {
     fn read_texts(&self) -> Texts<'a> {
         let text = |raw: Option<Raw>| raw.and_then(|raw| self.text(raw));
         let located = &self.located;
-        let code = located.code.and_then(|raw| std::str::from_utf8(self.doc.bytes(raw)).ok()?.parse().ok());
+        let code = located.code.and_then(|raw| integer(self.doc.bytes(raw)));
         Texts {
             verb: text(self.slot(Slot::Verb)),
             username: text(located.username),

@@ -4,7 +4,7 @@ use super::multiline::document_end;
 use super::other::is_readable;
 use super::{Context, Place, ProblemKind, Scratch, Sink};
 use crate::event::json::{Doc, Kind, Raw};
-use crate::event::structure::Flaw;
+use crate::event::structure::{Flaw, Structure};
 use crate::event::view::{Event, Slot};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -80,10 +80,35 @@ impl<S: Sink> Scan<'_, S> {
             }
             return end;
         }
-        if let Err(flaw) = self.scratch.structure.build(&block[at..end]) {
-            return self.salvage(at, end, flaw);
+        match self.scratch.structure.build(&block[at..end]) {
+            Ok(()) => self.documents(at, end, false),
+            Err(flaw) if self.damaged_list(at, end, flaw) => end,
+            Err(flaw) => self.salvage(at, end, flaw),
         }
-        self.documents(at, end, false)
+    }
+
+    /// A list that is flawed somewhere inside: what is wrong with one item must not hide its neighbours. Whether the line
+    /// was one.
+    fn damaged_list(&mut self, at: usize, end: usize, flaw: Flaw) -> bool {
+        if !matches!(flaw, Flaw::Control | Flaw::Utf8) || !self.scratch.structure.is_closed() {
+            return false;
+        }
+        let doc = Doc { text: &self.block[at..end], structure: &self.scratch.structure };
+        let raw = Raw { start: 0, end: end - at };
+        let arena = &self.scratch.arena;
+        let found = Event::parse(doc, raw, arena, self.context.site, self.context.cluster).ok().and_then(|event| {
+            let Class::List(items) = class_of(&event) else { return None };
+            Some((items, at + event.raw().end))
+        });
+        let Some((items, close)) = found else { return false };
+        let start = Place { line: self.line, range: at..end };
+        list(doc, items, &start, self.context, arena, Some(&mut Structure::default()), self.sink);
+        self.scratch.arena.reset();
+        let rest = close..trim_end(self.block, close, end);
+        if !rest.is_empty() {
+            self.unreadable(rest, flaw);
+        }
+        true
     }
 
     /// Reads the documents of the indexed text `block[at..end]`.
@@ -137,15 +162,9 @@ impl<S: Sink> Scan<'_, S> {
         let read = if doc.kind(raw) == Kind::Array {
             match doc.structure.container_end(doc.text, raw.start) {
                 Ok(close) => {
-                    list(
-                        doc,
-                        Raw { start: raw.start, end: close },
-                        base,
-                        self.line,
-                        self.context,
-                        &self.scratch.arena,
-                        self.sink,
-                    );
+                    let start = Place { line: self.line, range: base..end };
+                    let items = Raw { start: raw.start, end: close };
+                    list(doc, items, &start, self.context, &self.scratch.arena, None, self.sink);
                     Read::Done(base + close)
                 }
                 Err(Flaw::Ended) => Read::Ended,
@@ -159,7 +178,8 @@ impl<S: Sink> Scan<'_, S> {
                     match class_of(&event) {
                         Class::Event => self.sink.event(&event, place),
                         Class::List(items) => {
-                            list(doc, items, base, self.line, self.context, &self.scratch.arena, self.sink);
+                            let start = Place { line: self.line, range: base..end };
+                            list(doc, items, &start, self.context, &self.scratch.arena, None, self.sink);
                         }
                         Class::EmptyList => {}
                         Class::Other => self.sink.not_audit(place),
@@ -231,17 +251,18 @@ fn class_of(event: &Event<'_>) -> Class {
     }
 }
 
-/// Shows the items of a list one by one.
+/// Shows the items of a list one by one. `each`: the text as a whole is flawed (a control character, bytes that are not
+/// UTF-8), so every item is indexed by itself, and the flaw costs only the item it stands in.
 fn list(
     doc: Doc<'_>,
     items: Raw,
-    base: usize,
-    line: u64,
+    start: &Place,
     context: Context<'_>,
     arena: &bumpalo::Bump,
+    mut each: Option<&mut Structure>,
     sink: &mut impl Sink,
 ) {
-    let mut behind = items.start;
+    let (base, mut line, mut behind) = (start.range.start, start.line, items.start);
     for item in doc.elements(items) {
         let item = match item {
             Ok(item) => item,
@@ -251,13 +272,25 @@ fn list(
                 return;
             }
         };
+        line += memchr::memchr_iter(b'\n', &doc.text[behind..item.start]).count() as u64;
+        let place = Place { line, range: base + item.start..base + item.end };
+        line += memchr::memchr_iter(b'\n', doc.bytes(item)).count() as u64;
         behind = item.end;
-        let newlines = memchr::memchr_iter(b'\n', &doc.text[items.start..item.start]).count() as u64;
-        let place = Place { line: line + newlines, range: base + item.start..base + item.end };
         if doc.kind(item) != Kind::Object {
             sink.not_audit(place);
             continue;
         }
+        let (doc, item) = match &mut each {
+            None => (doc, item),
+            Some(structure) => {
+                let text = doc.bytes(item);
+                if let Err(flaw) = structure.build(text) {
+                    sink.problem(ProblemKind::Unreadable, place, flaw.to_string());
+                    continue;
+                }
+                (Doc { text, structure }, Raw { start: 0, end: text.len() })
+            }
+        };
         match Event::parse(doc, item, arena, context.site, context.cluster) {
             Ok(event) => match class_of(&event) {
                 Class::Event => sink.event(&event, place),

@@ -121,7 +121,7 @@ fn broken_lines_hide_nothing() {
     check(
         format!("{}{whole}{whole}\n", &a[..50]),
         &[
-            "0:Unreadable 0..50 a string is not closed or holds a raw control character",
+            "0:Unreadable 0..50 a string is not closed",
             "0:event b get",
             "0:event b get",
             "0:Layout 50..252 2 documents on one line",

@@ -146,7 +146,8 @@ fn made(kind: usize, user: &str, ns: &str, n: usize, now: i64, at: usize, random
         });
     }
     if kind == 7 {
-        let container = json!({"name": "a", "image": "docker.io/x:1", "securityContext": {"privileged": n % 2 == 0}});
+        let container =
+            json!({"name": "a", "image": "docker.io/x:1", "securityContext": {"privileged": n.is_multiple_of(2)}});
         event["requestObject"] =
             json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": name}, "spec": {"containers": [container]}});
     }

@@ -44,11 +44,6 @@ pub fn auditwatch() -> Command {
     command
 }
 
-/// Runs the program with these arguments.
-pub fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
-    ran(auditwatch().args(args))
-}
-
 /// Runs a command to its end.
 pub fn ran(command: &mut Command) -> Ran {
     let output = command.output().unwrap();
