@@ -6,13 +6,11 @@ use foldhash::fast::FixedState;
 
 use crate::engine::condition::{Doubt, Verdict};
 use crate::engine::excerpt::{Values, captures};
-use crate::engine::index::{Bits, Cache};
 use crate::engine::matches::{ClusterId, Match, SourceId, Stage, Trace};
-use crate::engine::program::Program;
+use crate::engine::program::{Picture, Program};
 use crate::engine::window;
 use crate::event::site::Site;
 use crate::event::view::Event;
-use crate::event::walk::Missing;
 pub use crate::normalize::ProblemKind;
 use crate::normalize::{self, Context, Place, Scratch, Sink};
 use crate::source::Batch;
@@ -156,8 +154,7 @@ pub struct Worker {
 /// Memory that is reused from event to event.
 #[derive(Default)]
 struct Reused {
-    candidates: Bits,
-    cache: Cache,
+    picture: Picture,
     hits: Vec<u32>,
     header: Vec<u8>,
     values: Values,
@@ -249,23 +246,23 @@ impl Job<'_> {
     /// Leaves the rules that hold in `reused.hits`.
     fn judge(&mut self, event: &Event<'_>) {
         let judged = self.is_judged(event);
-        let Reused { candidates, cache, hits, .. } = &mut *self.reused;
+        let Reused { picture, hits, .. } = &mut *self.reused;
         if self.settings.plain {
-            self.program.candidates_unindexed(judged, candidates);
+            self.program.look_at_all(judged, picture);
         } else {
-            self.program.candidates(event, judged, candidates, cache);
+            self.program.look_at(event, judged, picture);
         }
         hits.clear();
         let mut malformed = false;
-        for (at, word) in candidates.iter().enumerate() {
-            let mut word = *word;
+        for at in 0..picture.candidates.len() {
+            let mut word = picture.candidates[at];
             while word != 0 {
                 let rule = at * 64 + word.trailing_zeros() as usize;
                 word &= word - 1;
-                let doubt = Doubt::new(Missing::default());
+                let doubt = Doubt::default();
                 let verdict = match self.settings.plain {
                     true => self.program.judge(rule, event, &doubt),
-                    false => self.program.judge_candidate(rule, event, &doubt),
+                    false => self.program.judge_candidate(rule, event, &doubt, picture),
                 };
                 match verdict {
                     Verdict::True => hits.push(rule as u32),

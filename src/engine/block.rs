@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::condition::{Condition, Doubt, Scope, Verdict, field_cost, look_up};
 use crate::event::path::{Field, Root};
 use crate::event::view::Event;
-use crate::event::walk::{Missing, Node};
+use crate::event::walk::Node;
 use crate::rules::expr::{Each, Quantifier};
 
 /// A compiled array block.
@@ -51,12 +51,7 @@ impl Block {
         };
         let unsure = missing.dropped || missing.malformed || (missing.partial && tally.members == 0);
         if unsure && !tally.decided(self.quantifier) {
-            let before = doubt.get();
-            doubt.set(Missing {
-                dropped: before.dropped | missing.dropped,
-                partial: before.partial | missing.partial,
-                malformed: before.malformed | missing.malformed,
-            });
+            doubt.set(doubt.get().or(missing));
             return Verdict::Unknown;
         }
         tally.verdict(self.quantifier)

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use regex::Regex;
 
 use super::block::Block;
+use super::facets::Facet;
 use super::text::{Texts, folded};
 use crate::event::json::Kind;
 use crate::event::path::{Fast, Field, Path, Root};
@@ -70,6 +71,8 @@ pub enum Condition {
 #[derive(Debug)]
 pub struct Check {
     field: Field,
+    /// The facet that its verdict follows from.
+    facet: Option<Facet>,
     texts: Texts,
     numbers: Vec<(Cmp, f64)>,
     bools: Vec<bool>,
@@ -121,7 +124,7 @@ impl Condition {
     }
 
     /// A rank for ordering: fields at hand, then derived ones, then bodies, then everything.
-    fn cost(&self) -> u32 {
+    pub(super) fn cost(&self) -> u32 {
         match self {
             Condition::Const(_) => 0,
             Condition::And(parts) | Condition::Or(parts) => parts.iter().map(Condition::cost).max().unwrap_or(0) + 1,
@@ -129,6 +132,39 @@ impl Condition {
             Condition::Not(part) => NEGATED + part.cost(),
             Condition::Test(check) => check.cost(),
             Condition::Each(block) => block.cost(),
+        }
+    }
+
+    /// Whether any test is of the facet.
+    pub(super) fn concerns(&self, facet: Facet) -> bool {
+        match self {
+            Condition::Const(_) | Condition::Each(_) => false,
+            Condition::And(parts) | Condition::Or(parts) => parts.iter().any(|part| part.concerns(facet)),
+            Condition::Not(part) => part.concerns(facet),
+            Condition::Test(check) => check.facet == Some(facet),
+        }
+    }
+
+    /// The verdict as far as it follows from the facet alone: unknown if the rest of the event has a say.
+    pub(super) fn settle(&self, event: &Event<'_>, facet: Facet) -> Verdict {
+        let all = |parts: &[Condition], decisive: Verdict| {
+            let mut verdict = decisive.not();
+            for part in parts {
+                match part.settle(event, facet) {
+                    settled if settled == decisive => return decisive,
+                    Verdict::Unknown => verdict = Verdict::Unknown,
+                    _ => {}
+                }
+            }
+            verdict
+        };
+        match self {
+            Condition::Const(value) => Verdict::of(*value),
+            Condition::And(parts) => all(parts, Verdict::False),
+            Condition::Or(parts) => all(parts, Verdict::True),
+            Condition::Not(part) => part.settle(event, facet).not(),
+            Condition::Test(check) if check.facet == Some(facet) => check.eval(event, None, &Doubt::default()),
+            Condition::Test(_) | Condition::Each(_) => Verdict::Unknown,
         }
     }
 
@@ -275,7 +311,9 @@ impl Check {
             Some(name) if in_block => Field::of_member(name),
             Some(name) => Field::parse(name),
         };
+        let refers = test.any_of.iter().any(|op| matches!(op, Op::FieldRef(_)));
         let mut check = Check {
+            facet: if refers { None } else { Facet::of(&field) },
             field,
             texts: Texts::new(&test.any_of),
             numbers: Vec::new(),
@@ -356,12 +394,7 @@ impl Check {
             return Verdict::True;
         }
         if missing.any() {
-            let before = doubt.get();
-            doubt.set(Missing {
-                dropped: before.dropped | missing.dropped,
-                partial: before.partial | missing.partial,
-                malformed: before.malformed | missing.malformed,
-            });
+            doubt.set(doubt.get().or(missing));
             return Verdict::Unknown;
         }
         Verdict::of(self.absent && !found)

@@ -5,62 +5,19 @@
 //! candidates of an event are the rules that every dimension lets pass: one AND of bitsets. The index may only err on
 //! the side of too many; a differential test holds it against judging every rule.
 
-use std::hash::{BuildHasher, Hasher};
 use std::ops::ControlFlow;
 
 use hashbrown::HashMap;
 
 use super::condition::scalar_text;
-use super::necessary::{ABSENT, Dimension, Facet, SYSTEM, class, necessary};
+use super::facets::Facet;
+use super::necessary::{ABSENT, Dimension, SYSTEM, class, necessary};
 use crate::event::fold;
 use crate::event::view::Event;
 use crate::rules::expr::Expr;
 
 /// A bitset over rules.
 pub type Bits = Vec<u64>;
-
-/// What the header's facets let pass. Most events of a log look like others before them, so what a facet says is worked
-/// out once, and not once per dimension and event.
-#[derive(Debug, Default)]
-pub struct Cache {
-    /// Seeded at random, so that nobody can write events that collide.
-    hasher: foldhash::fast::RandomState,
-    known: HashMap<u64, Bits, foldhash::fast::RandomState>,
-}
-
-/// How many values of facets are remembered.
-const KNOWN_MAX: usize = 16 * 1024;
-
-impl Cache {
-    /// The part of the header that a facet's dimensions are read from, hashed.
-    fn key(&self, facet: Facet, event: &Event<'_>) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        let mut add = |part: Option<&str>| match part {
-            Some(text) => {
-                hasher.write(text.as_bytes());
-                hasher.write_u8(0xff);
-            }
-            None => hasher.write_u8(0xfe),
-        };
-        match facet {
-            Facet::Deed => {
-                add(event.verb());
-                add(event.resource());
-                add(event.subresource());
-                add(event.api_group());
-                add(Some(class(event.code())));
-                hasher.write(event.slot_bytes(crate::event::view::Slot::Stage));
-            }
-            Facet::Actor => {
-                add(event.username());
-                add(event.actor_username());
-            }
-            Facet::Place => add(event.namespace()),
-        }
-        hasher.write_u8(facet as u8);
-        hasher.finish()
-    }
-}
 
 /// Which rules each value of each dimension lets pass.
 #[derive(Debug, Default)]
@@ -90,27 +47,10 @@ impl Index {
         self.words
     }
 
-    /// Narrows `candidates`, which hold the rules that are judged at all, down to those that may match the event.
-    pub fn narrow(&self, event: &Event<'_>, candidates: &mut Bits, cache: &mut Cache) {
-        for facet in [Facet::Deed, Facet::Actor, Facet::Place] {
-            let key = cache.key(facet, event);
-            if let Some(known) = cache.known.get(&key) {
-                candidates.iter_mut().zip(known).for_each(|(word, known)| *word &= known);
-                continue;
-            }
-            let mut bits = vec![u64::MAX; self.words];
-            self.narrow_by(event, &mut bits, |dimension| dimension.facet() == Some(facet));
-            candidates.iter_mut().zip(&bits).for_each(|(word, bits)| *word &= bits);
-            if cache.known.len() >= KNOWN_MAX {
-                cache.known.clear();
-            }
-            cache.known.insert(key, bits);
-        }
-        self.narrow_by(event, candidates, |dimension| dimension.facet().is_none());
-    }
-
-    fn narrow_by(&self, event: &Event<'_>, candidates: &mut Bits, which: impl Fn(Dimension) -> bool) {
-        for table in self.tables.iter().filter(|table| which(table.dimension)) {
+    /// Narrows `candidates` down to those that may match the event, by the dimensions that follow from this facet, or
+    /// from none.
+    pub fn narrow(&self, event: &Event<'_>, facet: Option<Facet>, candidates: &mut Bits) {
+        for table in self.tables.iter().filter(|table| table.dimension.facet() == facet) {
             table.narrow(event, candidates);
             if candidates.iter().all(|word| *word == 0) {
                 return;
@@ -207,6 +147,17 @@ fn each<'a>(event: &Event<'a>, node: crate::event::walk::Node<'a>, take: &mut dy
     ControlFlow::Continue(())
 }
 
-fn set(bits: &mut Bits, rule: usize) {
-    bits[rule / 64] |= 1 << (rule % 64);
+/// Sets a bit.
+pub fn set(bits: &mut Bits, at: usize) {
+    bits[at / 64] |= 1 << (at % 64);
+}
+
+/// Whether a bit is set.
+pub fn has(bits: &Bits, at: usize) -> bool {
+    bits[at / 64] >> (at % 64) & 1 == 1
+}
+
+/// All bits of so many words.
+pub fn ones(words: usize) -> Bits {
+    vec![u64::MAX; words]
 }

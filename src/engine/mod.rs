@@ -4,6 +4,7 @@ mod block;
 pub mod captures;
 pub mod condition;
 pub mod excerpt;
+mod facets;
 pub mod index;
 pub mod matches;
 pub mod necessary;

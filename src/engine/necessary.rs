@@ -1,20 +1,10 @@
 //! What a condition cannot hold without: the values of a dimension that the index sorts rules by.
 
+use super::facets::Facet;
 use crate::event::fold;
 use crate::event::path::{Derived, Fast, Field, Part, Root};
 use crate::event::view::Slot;
 use crate::rules::expr::{Cmp, Expr, Op, StrHow, StrOp, Test};
-
-/// A part of the header that comes again from event to event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Facet {
-    /// Verb, resource, subresource, API group, code and stage.
-    Deed,
-    /// The user, and whom it acts as.
-    Actor,
-    /// The namespace.
-    Place,
-}
 
 /// What the index looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,9 +57,9 @@ impl Dimension {
             Dimension::Resource | Dimension::Verb | Dimension::ApiGroup | Dimension::Subresource => Facet::Deed,
             Dimension::Code | Dimension::Stage => Facet::Deed,
             Dimension::Prefix | Dimension::Username | Dimension::Actor | Dimension::ActorKind => Facet::Actor,
+            Dimension::Impersonation | Dimension::UserGroup | Dimension::ActorGroup => Facet::Actor,
             Dimension::Namespace => Facet::Place,
-            Dimension::Credential | Dimension::Impersonation | Dimension::AuditIdForm => return None,
-            Dimension::UserGroup | Dimension::ActorGroup | Dimension::Annotation => return None,
+            Dimension::Credential | Dimension::AuditIdForm | Dimension::Annotation => return None,
         })
     }
 
@@ -268,49 +258,4 @@ fn annotation(test: &Test, field: &Field) -> Option<Vec<Box<str>>> {
 /// Whether the test cannot hold for an absent field.
 fn needs_value(test: &Test) -> bool {
     !test.any_of.iter().any(|op| matches!(op, Op::Null | Op::Exists(false)))
-}
-
-/// What is left to judge of a condition once the index has let an event pass: tests that the index has decided for
-/// certain are taken out of the outermost conjunction.
-pub fn residual(expr: &Expr) -> Expr {
-    let Expr::And(parts) = expr else { return expr.clone() };
-    let decided: Vec<usize> = Dimension::ALL.iter().filter_map(|dimension| decided(parts, *dimension)).collect();
-    let left = parts.iter().enumerate().filter(|(at, _)| !decided.contains(at)).map(|(_, part)| part.clone());
-    Expr::And(left.collect())
-}
-
-/// The part that the index decides in this dimension: the one whose values it took, if passing proves that it holds.
-fn decided(parts: &[Expr], dimension: Dimension) -> Option<usize> {
-    let named = parts.iter().enumerate().filter_map(|(at, part)| Some((at, necessary(part, dimension)?)));
-    let (at, _) = named.min_by_key(|(_, values)| values.len())?;
-    let Expr::Test(test) = &parts[at] else { return None };
-    let one_value = matches!(
-        dimension,
-        Dimension::Resource
-            | Dimension::Verb
-            | Dimension::ApiGroup
-            | Dimension::Subresource
-            | Dimension::Namespace
-            | Dimension::Username
-            | Dimension::Actor
-            | Dimension::ActorKind
-            | Dimension::AuditIdForm
-    );
-    let success = dimension == Dimension::Code && is_success(test);
-    (success || (one_value && test.any_of.iter().all(is_whole))).then_some(at)
-}
-
-/// Whether equality in the index is equality in the test: whole folded values, or absence.
-fn is_whole(op: &Op) -> bool {
-    match op {
-        Op::Str(StrOp { how: StrHow::Exact(text), cased: false }) => *fold(text) == **text && text != ABSENT,
-        Op::Null | Op::Exists(false) | Op::Bool(_) => true,
-        _ => false,
-    }
-}
-
-fn is_success(test: &Test) -> bool {
-    let outcome = test.field.as_deref() == Some("k8s.outcome");
-    let named = |op: &Op| matches!(op, Op::Str(StrOp { how: StrHow::Exact(text), .. }) if text == "success");
-    outcome && test.any_of.iter().all(named)
 }

@@ -1,13 +1,20 @@
 //! The compiled rule set: conditions, index and captures, shared by all workers.
+//!
+//! A rule's condition is a conjunction of *parts*. Rules share many of them (that a request succeeded, that an exempt
+//! controller did not make it), so each part is compiled once, settled once per value of a facet where its fields follow
+//! from one, and otherwise judged once per event.
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::captures::CaptureTable;
 use super::condition::{Condition, Doubt, Verdict};
-use super::index::{Bits, Cache, Index};
-use super::necessary::residual;
+use super::facets::{Cache, FACETS, Facet, Meaning, Place};
+use super::index::{Bits, Index, has, ones, set};
 use crate::event::path::Field;
 use crate::event::view::Event;
+use crate::event::walk::Missing;
 use crate::rules::{RuleSet, expr::Expr};
 
 /// Everything a worker needs to match events.
@@ -19,10 +26,12 @@ pub struct Program {
     pub captures: Arc<CaptureTable>,
     /// The captured fields, resolved; the index is the capture's number.
     pub capture_fields: Vec<Field>,
-    /// Whole conditions, for judging without the index.
-    whole: Vec<Condition>,
-    /// What is left of them once the index has let an event pass.
-    residual: Vec<Condition>,
+    /// All parts of all rules, each once.
+    parts: Vec<Condition>,
+    /// Per rule its parts, cheap ones first.
+    of_rule: Vec<Box<[u32]>>,
+    /// Per facet: the parts that have a test of it, with the rules they belong to.
+    of_facet: [Vec<(u32, Bits)>; FACETS],
     index: Index,
     /// Rules that are judged at any stage, because they name it.
     stage_rules: Bits,
@@ -44,58 +53,191 @@ pub struct CompileError {
     pub source: regex::Error,
 }
 
+/// What is known of the event at hand: candidates, what its facets settled, and the parts judged so far. One per worker.
+#[derive(Debug, Default)]
+pub struct Picture {
+    /// The rules that may hold.
+    pub candidates: Bits,
+    cache: Cache,
+    places: [Option<Place>; FACETS],
+    /// Per part: the event it was judged on last, and how.
+    judged: Vec<(u64, Verdict, Missing)>,
+    event: u64,
+}
+
 impl Program {
     /// Compiles a rule set.
     ///
     /// # Errors
     /// The first rule whose regular expression is none, or larger than 1 MiB compiled.
-    pub fn compile(set: Arc<RuleSet>) -> Result<Program, CompileError> {
-        let (mut whole, mut left) = (Vec::with_capacity(set.rules.len()), Vec::with_capacity(set.rules.len()));
-        for rule in &set.rules {
-            let error = |source| CompileError {
+    pub fn compile(rule_set: Arc<RuleSet>) -> Result<Program, CompileError> {
+        let mut parts = Parts::default();
+        let mut of_rule = Vec::with_capacity(rule_set.rules.len());
+        for rule in &rule_set.rules {
+            let numbers = parts.add(&rule.condition).map_err(|source| CompileError {
                 file: rule.meta.file.clone(),
                 line: rule.meta.span.line,
                 title: rule.meta.title.clone(),
                 source,
-            };
-            whole.push(Condition::compile(&rule.condition).map_err(error)?);
-            left.push(Condition::compile(&residual(&rule.condition)).map_err(error)?);
+            })?;
+            of_rule.push(numbers);
         }
-        let exprs: Vec<&Expr> = set.rules.iter().map(|rule| &rule.condition).collect();
+        let exprs: Vec<&Expr> = rule_set.rules.iter().map(|rule| &rule.condition).collect();
         let index = Index::new(&exprs);
         let (mut stage_rules, mut all_rules) = (vec![0u64; index.words()], vec![0u64; index.words()]);
-        for (rule, spec) in set.rules.iter().enumerate() {
-            all_rules[rule / 64] |= 1 << (rule % 64);
+        for (rule, spec) in rule_set.rules.iter().enumerate() {
+            set(&mut all_rules, rule);
             if spec.names_stage {
-                stage_rules[rule / 64] |= 1 << (rule % 64);
+                set(&mut stage_rules, rule);
             }
         }
-        let captures = Arc::new(CaptureTable::new(&set));
+        let captures = Arc::new(CaptureTable::new(&rule_set));
         let capture_fields = captures.fields.iter().map(|field| Field::parse(field)).collect();
-        Ok(Program { set, captures, capture_fields, whole, residual: left, index, stage_rules, all_rules })
+        let of_facet = Facet::ALL.map(|facet| parts.of_facet(facet, &of_rule, index.words()));
+        let parts = parts.conditions;
+        Ok(Program { set: rule_set, captures, capture_fields, parts, of_rule, of_facet, index, stage_rules, all_rules })
     }
 
-    /// Fills `candidates` with the rules that may match the event; `outcome` says whether rules that do not name a stage
-    /// are judged at all.
-    pub fn candidates(&self, event: &Event<'_>, outcome: bool, candidates: &mut Bits, cache: &mut Cache) {
-        candidates.clear();
-        candidates.extend_from_slice(if outcome { &self.all_rules } else { &self.stage_rules });
-        self.index.narrow(event, candidates, cache);
+    /// Finds the rules that may match the event; `outcome` says whether rules that do not name a stage are judged at all.
+    pub fn look_at(&self, event: &Event<'_>, outcome: bool, picture: &mut Picture) {
+        self.begin(outcome, picture);
+        // A member that stood there twice has no single place that a facet could be read from.
+        if event.has_duplicate_keys() {
+            return;
+        }
+        picture.cache.next_event();
+        for facet in Facet::ALL {
+            let place = picture.cache.place(facet, event, || self.meaning(facet, event));
+            picture.places[facet as usize] = Some(place);
+            let rules = &picture.cache.meaning(place).rules;
+            picture.candidates.iter_mut().zip(rules).for_each(|(word, rules)| *word &= rules);
+            if picture.candidates.iter().all(|word| *word == 0) {
+                return;
+            }
+        }
+        self.index.narrow(event, None, &mut picture.candidates);
     }
 
-    /// The same without the index: every rule that is judged at all.
-    pub fn candidates_unindexed(&self, outcome: bool, candidates: &mut Bits) {
-        candidates.clear();
-        candidates.extend_from_slice(if outcome { &self.all_rules } else { &self.stage_rules });
+    /// The same without the index: every rule that is judged at all, and nothing settled.
+    pub fn look_at_all(&self, outcome: bool, picture: &mut Picture) {
+        self.begin(outcome, picture);
     }
 
-    /// The verdict of one rule that the index let pass.
-    pub fn judge_candidate(&self, rule: usize, event: &Event<'_>, doubt: &Doubt) -> Verdict {
-        self.residual[rule].judge(event, doubt)
+    fn begin(&self, outcome: bool, picture: &mut Picture) {
+        picture.candidates.clear();
+        picture.candidates.extend_from_slice(if outcome { &self.all_rules } else { &self.stage_rules });
+        picture.places = [None; FACETS];
+        picture.event += 1;
+        picture.judged.resize(self.parts.len(), (0, Verdict::False, Missing::default()));
     }
 
-    /// The verdict of one rule, whole.
+    /// What the event's value of this facet means for every rule.
+    fn meaning(&self, facet: Facet, event: &Event<'_>) -> Meaning {
+        let mut meaning = Meaning { rules: ones(self.index.words()), settled: vec![0; self.parts.len().div_ceil(64)] };
+        // Whatever is wrong with the text must show when the event is judged, whether its facets were known or not.
+        let malformed = event.take_malformed();
+        self.index.narrow(event, Some(facet), &mut meaning.rules);
+        for (part, rules) in &self.of_facet[facet as usize] {
+            if rules.iter().zip(&meaning.rules).all(|(rules, left)| rules & left == 0) {
+                continue;
+            }
+            match self.parts[*part as usize].settle(event, facet) {
+                Verdict::False => meaning.rules.iter_mut().zip(rules).for_each(|(left, rules)| *left &= !rules),
+                Verdict::True => set(&mut meaning.settled, *part as usize),
+                Verdict::Unknown => {}
+            }
+        }
+        event.set_malformed(malformed);
+        meaning
+    }
+
+    /// The verdict of one candidate.
+    pub fn judge_candidate(&self, rule: usize, event: &Event<'_>, doubt: &Doubt, picture: &mut Picture) -> Verdict {
+        let mut verdict = Verdict::True;
+        for &part in &self.of_rule[rule] {
+            let settled = |place: &Place| has(&picture.cache.meaning(*place).settled, part as usize);
+            if picture.places.iter().flatten().any(settled) {
+                continue;
+            }
+            let (at, known, missing) = picture.judged[part as usize];
+            let (part_verdict, missing) = if at == picture.event {
+                (known, missing)
+            } else {
+                let fresh = Doubt::default();
+                let verdict = self.parts[part as usize].judge(event, &fresh);
+                picture.judged[part as usize] = (picture.event, verdict, fresh.get());
+                (verdict, fresh.get())
+            };
+            doubt.set(doubt.get().or(missing));
+            match part_verdict {
+                Verdict::False => return Verdict::False,
+                Verdict::Unknown => verdict = Verdict::Unknown,
+                Verdict::True => {}
+            }
+        }
+        verdict
+    }
+
+    /// The verdict of one rule, with nothing known.
     pub fn judge(&self, rule: usize, event: &Event<'_>, doubt: &Doubt) -> Verdict {
-        self.whole[rule].judge(event, doubt)
+        let mut verdict = Verdict::True;
+        for &part in &self.of_rule[rule] {
+            match self.parts[part as usize].judge(event, doubt) {
+                Verdict::False => return Verdict::False,
+                Verdict::Unknown => verdict = Verdict::Unknown,
+                Verdict::True => {}
+            }
+        }
+        verdict
+    }
+}
+
+/// Parts of conditions while a program is made.
+#[derive(Default)]
+struct Parts {
+    conditions: Vec<Condition>,
+    known: HashMap<String, u32>,
+}
+
+impl Parts {
+    /// The parts of a rule's condition, cheap ones first.
+    fn add(&mut self, condition: &Expr) -> Result<Box<[u32]>, regex::Error> {
+        let mut flat = Vec::new();
+        flatten(condition, &mut flat);
+        let mut numbers = Vec::with_capacity(flat.len());
+        for part in flat {
+            let key = format!("{:?}", part.without_spans());
+            let number = match self.known.get(&key) {
+                Some(number) => *number,
+                None => {
+                    self.conditions.push(Condition::compile(part)?);
+                    let number = (self.conditions.len() - 1) as u32;
+                    self.known.insert(key, number);
+                    number
+                }
+            };
+            numbers.push(number);
+        }
+        numbers.sort_by_key(|number| self.conditions[*number as usize].cost());
+        numbers.dedup();
+        Ok(numbers.into())
+    }
+
+    /// The parts that have a test of the facet, with their rules.
+    fn of_facet(&self, facet: Facet, of_rule: &[Box<[u32]>], words: usize) -> Vec<(u32, Bits)> {
+        let mut rules_of = vec![vec![0u64; words]; self.conditions.len()];
+        for (rule, parts) in of_rule.iter().enumerate() {
+            parts.iter().for_each(|part| set(&mut rules_of[*part as usize], rule));
+        }
+        let all = (0u32..).zip(&self.conditions).zip(rules_of);
+        all.filter(|((_, part), _)| part.concerns(facet)).map(|((number, _), rules)| (number, rules)).collect()
+    }
+}
+
+/// The parts of nested conjunctions.
+fn flatten<'e>(expr: &'e Expr, into: &mut Vec<&'e Expr>) {
+    match expr {
+        Expr::And(parts) => parts.iter().for_each(|part| flatten(part, into)),
+        _ => into.push(expr),
     }
 }

@@ -260,7 +260,7 @@ impl<'a> Event<'a> {
     }
 
     /// What became of the request, in one word.
-    fn outcome(&self) -> &'static str {
+    pub(crate) fn outcome(&self) -> &'static str {
         self.kept.outcome.get_or_init(|| self.what_became())
     }
 

@@ -439,6 +439,11 @@ impl<'a> Event<'a> {
         self.malformed.take()
     }
 
+    /// Says it again, for whoever asks next.
+    pub(crate) fn set_malformed(&self, malformed: bool) {
+        self.malformed.set(malformed);
+    }
+
     /// The text the event stands in, with its index.
     pub fn doc(&self) -> Doc<'a> {
         self.doc

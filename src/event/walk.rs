@@ -48,6 +48,15 @@ impl Missing {
     pub fn any(self) -> bool {
         self.dropped || self.partial || self.malformed
     }
+
+    /// Both together.
+    pub fn or(self, other: Missing) -> Missing {
+        Missing {
+            dropped: self.dropped | other.dropped,
+            partial: self.partial | other.partial,
+            malformed: self.malformed | other.malformed,
+        }
+    }
 }
 
 /// The visitor of a walk; it may stop it.

@@ -22,6 +22,24 @@ pub enum Expr {
     Each(Each),
 }
 
+impl Expr {
+    /// The same condition as if it stood nowhere, to be compared with others.
+    pub fn without_spans(&self) -> Expr {
+        let all = |parts: &[Expr]| parts.iter().map(Expr::without_spans).collect();
+        match self {
+            Expr::Const(value) => Expr::Const(*value),
+            Expr::And(parts) => Expr::And(all(parts)),
+            Expr::Or(parts) => Expr::Or(all(parts)),
+            Expr::Not(part) => Expr::Not(Box::new(part.without_spans())),
+            Expr::Test(test) => Expr::Test(Test { span: Span::default(), ..test.clone() }),
+            Expr::Each(each) => {
+                let condition = Box::new(each.condition.without_spans());
+                Expr::Each(Each { span: Span::default(), condition, ..each.clone() })
+            }
+        }
+    }
+}
+
 /// A test of one field: it holds if any value that the field resolves to satisfies any of the operators.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Test {
