@@ -311,9 +311,8 @@ impl Check {
             Some(name) if in_block => Field::of_member(name),
             Some(name) => Field::parse(name),
         };
-        let refers = test.any_of.iter().any(|op| matches!(op, Op::FieldRef(_)));
         let mut check = Check {
-            facet: if refers { None } else { Facet::of(&field) },
+            facet: Facet::of_test(&field, &test.any_of),
             field,
             texts: Texts::new(&test.any_of),
             numbers: Vec::new(),

@@ -47,9 +47,8 @@ impl Index {
         self.words
     }
 
-    /// Narrows `candidates` down to those that may match the event, by the dimensions that follow from this facet, or
-    /// from none.
-    pub fn narrow(&self, event: &Event<'_>, facet: Option<Facet>, candidates: &mut Bits) {
+    /// Narrows `candidates` down to those that may match the event, by the dimensions that follow from this facet.
+    pub fn narrow(&self, event: &Event<'_>, facet: Facet, candidates: &mut Bits) {
         for table in self.tables.iter().filter(|table| table.dimension.facet() == facet) {
             table.narrow(event, candidates);
             if candidates.iter().all(|word| *word == 0) {

@@ -51,16 +51,17 @@ impl Dimension {
         Dimension::Annotation,
     ];
 
-    /// The facet of the header that the value follows from, if it follows from one.
-    pub fn facet(self) -> Option<Facet> {
-        Some(match self {
+    /// The facet of the header that the value follows from.
+    pub fn facet(self) -> Facet {
+        match self {
             Dimension::Resource | Dimension::Verb | Dimension::ApiGroup | Dimension::Subresource => Facet::Deed,
-            Dimension::Code | Dimension::Stage => Facet::Deed,
+            Dimension::Code | Dimension::Stage | Dimension::AuditIdForm => Facet::Deed,
             Dimension::Prefix | Dimension::Username | Dimension::Actor | Dimension::ActorKind => Facet::Actor,
             Dimension::Impersonation | Dimension::UserGroup | Dimension::ActorGroup => Facet::Actor,
+            Dimension::Credential => Facet::Actor,
             Dimension::Namespace => Facet::Place,
-            Dimension::Credential | Dimension::AuditIdForm | Dimension::Annotation => return None,
-        })
+            Dimension::Annotation => Facet::Annotations,
+        }
     }
 
     /// Whether an event has many values of it.

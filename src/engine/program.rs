@@ -105,17 +105,15 @@ impl Program {
         if event.has_duplicate_keys() {
             return;
         }
-        picture.cache.next_event();
         for facet in Facet::ALL {
             let place = picture.cache.place(facet, event, || self.meaning(facet, event));
             picture.places[facet as usize] = Some(place);
-            let rules = &picture.cache.meaning(place).rules;
+            let rules = &picture.cache.meaning(facet as usize, place).rules;
             picture.candidates.iter_mut().zip(rules).for_each(|(word, rules)| *word &= rules);
             if picture.candidates.iter().all(|word| *word == 0) {
                 return;
             }
         }
-        self.index.narrow(event, None, &mut picture.candidates);
     }
 
     /// The same without the index: every rule that is judged at all, and nothing settled.
@@ -136,7 +134,7 @@ impl Program {
         let mut meaning = Meaning { rules: ones(self.index.words()), settled: vec![0; self.parts.len().div_ceil(64)] };
         // Whatever is wrong with the text must show when the event is judged, whether its facets were known or not.
         let malformed = event.take_malformed();
-        self.index.narrow(event, Some(facet), &mut meaning.rules);
+        self.index.narrow(event, facet, &mut meaning.rules);
         for (part, rules) in &self.of_facet[facet as usize] {
             if rules.iter().zip(&meaning.rules).all(|(rules, left)| rules & left == 0) {
                 continue;
@@ -155,8 +153,10 @@ impl Program {
     pub fn judge_candidate(&self, rule: usize, event: &Event<'_>, doubt: &Doubt, picture: &mut Picture) -> Verdict {
         let mut verdict = Verdict::True;
         for &part in &self.of_rule[rule] {
-            let settled = |place: &Place| has(&picture.cache.meaning(*place).settled, part as usize);
-            if picture.places.iter().flatten().any(settled) {
+            let settled = |(facet, place): (usize, &Option<Place>)| {
+                place.is_some_and(|place| has(&picture.cache.meaning(facet, place).settled, part as usize))
+            };
+            if picture.places.iter().enumerate().any(settled) {
                 continue;
             }
             let (at, known, missing) = picture.judged[part as usize];

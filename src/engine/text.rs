@@ -104,11 +104,42 @@ impl Texts {
         if self.exact_cased.has(text) || self.contains_cased.as_ref().is_some_and(|needles| needles.is_match(text)) {
             return true;
         }
-        let folded = if self.folds { folded(text, arena) } else { text };
+        if !self.folds {
+            return self.other.iter().any(|op| holds(op, text));
+        }
+        if let Some(holds) = self.hold_in_place(text) {
+            return holds;
+        }
+        let folded = folded(text, arena);
         self.exact_folded.has(folded)
             || self.contains_folded.as_ref().is_some_and(|needles| needles.is_match(folded))
             || self.other.iter().any(|op| holds(op, if op.cased { text } else { folded }))
     }
+
+    /// The same without folding the text, where letters of ASCII and short lists are all there is to compare.
+    fn hold_in_place(&self, text: &str) -> Option<bool> {
+        if !self.exact_folded.set.is_empty() || self.contains_folded.is_some() || !text.is_ascii() {
+            return None;
+        }
+        let mut any = self.exact_folded.list.iter().any(|value| text.eq_ignore_ascii_case(value));
+        for op in &self.other {
+            any |= match &op.how {
+                StrHow::Prefix(value) if !op.cased => starts(text.as_bytes(), value.as_bytes()),
+                StrHow::Suffix(value) if !op.cased => ends(text.as_bytes(), value.as_bytes()),
+                _ if op.cased => holds(op, text),
+                _ => return None,
+            };
+        }
+        Some(any)
+    }
+}
+
+fn starts(text: &[u8], prefix: &[u8]) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+fn ends(text: &[u8], suffix: &[u8]) -> bool {
+    text.len().checked_sub(suffix.len()).is_some_and(|at| text[at..].eq_ignore_ascii_case(suffix))
 }
 
 /// The folded text, copied only if folding changes it.
@@ -223,6 +254,32 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn comparing_in_place_is_comparing_the_folded_text(
+            values in proptest::collection::vec(("[abké]{0,3}", 0usize..5, proptest::bool::ANY), 1..4),
+            text in "[aAbBkKéÉ\u{212a}]{0,5}",
+        ) {
+            let ops: Vec<Op> = values
+                .into_iter()
+                .map(|(value, how, cased)| {
+                    let how = match how {
+                        0 => StrHow::Exact(value),
+                        1 => StrHow::Prefix(value),
+                        2 => StrHow::Suffix(value),
+                        3 => StrHow::Contains(value),
+                        _ => StrHow::Glob(vec![GlobPart::One, GlobPart::Text(value), GlobPart::Many]),
+                    };
+                    Op::Str(StrOp { how, cased })
+                })
+                .collect();
+            let lower = fold(&text);
+            let plain = ops.iter().any(|op| match op {
+                Op::Str(op) => holds(op, if op.cased { &text } else { &lower }),
+                _ => false,
+            });
+            proptest::prop_assert_eq!(Texts::new(&ops).hold(&text, &Bump::new()), plain);
+        }
+
         #[test]
         fn wildcards_agree_with_a_regex(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
             let regex = format!("^{}$", pattern.replace('*', ".*").replace('?', "."));

@@ -88,13 +88,27 @@ impl<'a> Event<'a> {
     /// `user.extra` `authentication.kubernetes.io/credential-id`, as it stands.
     fn credential(&self) -> Option<Raw> {
         *self.kept.credential.get_or_init(|| {
+            const KEY: &str = "authentication.kubernetes.io/credential-id";
+            if !self.has_duplicate_keys() {
+                let extra = self.extra_raw().filter(|raw| self.doc.kind(*raw) == Kind::Object)?;
+                return self.find_member(extra, KEY);
+            }
             let mut found = None;
             for user in self.objects(Slot::User) {
                 let extra = self.member(user, "extra").filter(|raw| self.doc.kind(*raw) == Kind::Object);
-                found = extra.and_then(|raw| self.member(raw, "authentication.kubernetes.io/credential-id")).or(found);
+                found = extra.and_then(|raw| self.member(raw, KEY)).or(found);
             }
             found
         })
+    }
+
+    /// The kind of the credential, by the text before its `=`; if there is more than one, all of them as they stand.
+    pub(crate) fn credential_kind(&self) -> &'a [u8] {
+        match self.single_credential() {
+            Some(None) => b"\xff",
+            Some(Some(id)) => id.find('=').map_or(id, |at| &id[..=at]).as_bytes(),
+            None => self.credential().map_or(&[], |raw| self.doc.bytes(raw)),
+        }
     }
 
     /// The credential's id if there is one at most; `None` if there are several.

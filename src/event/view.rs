@@ -92,6 +92,7 @@ impl Slot {
 struct Located {
     username: Option<Raw>,
     groups: Option<Raw>,
+    extra: Option<Raw>,
     resource: Option<Raw>,
     subresource: Option<Raw>,
     namespace: Option<Raw>,
@@ -256,6 +257,7 @@ impl<'a> Event<'a> {
                     let place = match (slot, name) {
                         (Slot::User, b"username") => &mut located.username,
                         (Slot::User, b"groups") => &mut located.groups,
+                        (Slot::User, b"extra") => &mut located.extra,
                         (Slot::ObjectRef, b"resource") => &mut located.resource,
                         (Slot::ObjectRef, b"subresource") => &mut located.subresource,
                         (Slot::ObjectRef, b"namespace") => &mut located.namespace,
@@ -376,6 +378,11 @@ impl<'a> Event<'a> {
     /// `user.groups`, as it stands.
     pub fn groups_raw(&self) -> Option<Raw> {
         self.located.groups
+    }
+
+    /// `user.extra`, as it stands; the last one if it occurs more than once.
+    pub(super) fn extra_raw(&self) -> Option<Raw> {
+        self.located.extra
     }
 
     /// `objectRef.resource`.

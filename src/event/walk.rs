@@ -215,6 +215,21 @@ impl<'a> Event<'a> {
         found
     }
 
+    /// The same for an object that is looked into once only: its members are not kept.
+    pub(super) fn find_member(&self, object: Raw, key: &str) -> Option<Raw> {
+        let mut found = None;
+        for member in self.doc.members(object) {
+            let Ok((name, value)) = member else {
+                self.malformed.set(true);
+                return None;
+            };
+            if self.doc.key_is(name, key) {
+                found = Some(value);
+            }
+        }
+        found
+    }
+
     /// Shows `visit` the members of an array; a value that is no array is shown as it is.
     pub fn each(&self, node: Node<'a>, visit: &mut Visit<'_, 'a>) -> ControlFlow<()> {
         match node {
