@@ -6,9 +6,9 @@
 
 use std::hash::{BuildHasher, Hasher};
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
-use super::index::Bits;
+use crate::event::json::Kind;
 use crate::event::path::{Derived, Fast, Field, Part, Root};
 use crate::event::view::{Event, Slot};
 use crate::rules::expr::{Op, StrHow, StrOp};
@@ -18,7 +18,7 @@ use crate::rules::expr::{Op, StrHow, StrOp};
 pub enum Facet {
     /// Verb, resource, subresource, API group, code, outcome and stage, and whether the audit id is a UUID.
     Deed,
-    /// The user with its groups and kind of credential, and whom it acts as.
+    /// The user with its groups, its kind of credential and what else authenticators know of it; and whom it acts as.
     Actor,
     /// The namespace and the cluster.
     Place,
@@ -61,8 +61,13 @@ impl Facet {
         if any_of.iter().any(|op| matches!(op, Op::FieldRef(_))) {
             return None;
         }
-        let kind = field.root == Root::Derived(Derived::CredentialId) && any_of.iter().all(is_of_kind);
-        if kind { Some(Facet::Actor) } else { Facet::of(field) }
+        let exists = |op: &Op| matches!(op, Op::Exists(_) | Op::Null);
+        let settled = match field.root {
+            Root::Derived(Derived::CredentialId) => any_of.iter().all(is_of_kind),
+            Root::Slot(Slot::User) => is_extra(field) && any_of.iter().all(exists),
+            _ => false,
+        };
+        if settled { Some(Facet::Actor) } else { Facet::of(field) }
     }
 
     /// Feeds everything that the facet's fields are read from. Text is taken as it stands: an escape only makes one more
@@ -86,6 +91,16 @@ impl Facet {
                 add(event.username_bytes());
                 add(event.groups_raw().map_or(&[], |raw| event.doc().bytes(raw)));
                 add(event.slot_bytes(Slot::ImpersonatedUser));
+                let sound = event.each_extra(&mut |key, value| {
+                    add(key);
+                    add(match event.doc().kind(value) {
+                        Kind::Null => b"0",
+                        // A path may lead into an object.
+                        _ if event.doc().bytes(value).contains(&b'{') => event.doc().bytes(value),
+                        _ => b"1",
+                    });
+                });
+                add(if sound { b"1" } else { b"0" });
                 add(event.credential_kind());
             }
             Facet::Place => {
@@ -98,6 +113,11 @@ impl Facet {
     }
 }
 
+/// Whether the field is one of what an authenticator adds to a user.
+fn is_extra(field: &Field) -> bool {
+    matches!(&*field.path.0, [Part::Run(run)] if run.starts_with("extra."))
+}
+
 /// Whether a test of a credential's id tells nothing apart but its kind, the text up to its `=`.
 fn is_of_kind(op: &Op) -> bool {
     match op {
@@ -108,19 +128,16 @@ fn is_of_kind(op: &Op) -> bool {
 }
 
 /// What a value of a facet means for all rules.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Meaning {
+#[derive(Debug, Clone, Copy)]
+pub struct Meaning<'m> {
     /// Rules that it does not rule out.
-    pub rules: Bits,
+    pub rules: &'m [u64],
     /// Parts of conditions that hold whatever the rest of the event says.
-    pub settled: Bits,
+    pub settled: &'m [u64],
 }
 
 /// How many bytes of meanings are remembered of each facet.
 const KNOWN_BYTES_MAX: usize = 1 << 20;
-
-/// What a meaning costs besides its bits.
-const ENTRY_BYTES: usize = 96;
 
 /// Meanings by the facets' values.
 #[derive(Debug, Default)]
@@ -133,34 +150,40 @@ pub struct Cache {
 /// The meanings of one facet's values.
 #[derive(Debug, Default)]
 struct Known {
-    by_value: HashMap<u64, u32, foldhash::fast::RandomState>,
-    meanings: Vec<Meaning>,
-    bytes: usize,
+    /// The hash of a value, and where its meaning starts.
+    places: HashTable<(u64, Place)>,
+    words: Vec<u64>,
 }
 
 /// Where the meaning of a facet's value is kept, until the next event.
 pub type Place = u32;
 
 impl Cache {
-    /// Where the meaning of the event's value of this facet is, worked out if the value is new. Makes room, if there is
-    /// none, by forgetting all values: places of earlier events are void.
-    pub fn place(&mut self, facet: Facet, event: &Event<'_>, work_out: impl FnOnce() -> Meaning) -> Place {
+    /// Where the meaning of the event's value of this facet is; if the value is new, `work_out` fills in the words of the
+    /// rules and, behind them, of the settled parts. Makes room, if there is none, by forgetting all values: places of
+    /// earlier events are void.
+    pub fn place(&mut self, facet: Facet, event: &Event<'_>, work_out: impl FnOnce(&mut Vec<u64>)) -> Place {
         let mut hasher = self.hasher.build_hasher();
         facet.feed(event, &mut hasher);
+        let hash = hasher.finish();
         let known = &mut self.known[facet as usize];
-        if known.bytes > KNOWN_BYTES_MAX {
+        if let Some((_, place)) = known.places.find(hash, |(have, _)| *have == hash) {
+            return *place;
+        }
+        if known.words.len() * size_of::<u64>() > KNOWN_BYTES_MAX {
             *known = Known::default();
         }
-        *known.by_value.entry(hasher.finish()).or_insert_with(|| {
-            let meaning = work_out();
-            known.bytes += 8 * (meaning.rules.len() + meaning.settled.len()) + ENTRY_BYTES;
-            known.meanings.push(meaning);
-            (known.meanings.len() - 1) as Place
-        })
+        let place = known.words.len() as Place;
+        work_out(&mut known.words);
+        known.places.insert_unique(hash, (hash, place), |(hash, _)| *hash);
+        place
     }
 
-    /// The meaning at a place of this event.
-    pub fn meaning(&self, facet: usize, place: Place) -> &Meaning {
-        &self.known[facet].meanings[place as usize]
+    /// The meaning at a place of this event, with so many words of rules.
+    #[inline]
+    pub fn meaning(&self, facet: usize, place: Place, rules: usize, settled: usize) -> Meaning<'_> {
+        let words = &self.known[facet].words[place as usize..][..rules + settled];
+        let (rules, settled) = words.split_at(rules);
+        Meaning { rules, settled }
     }
 }

@@ -152,7 +152,7 @@ pub fn set(bits: &mut Bits, at: usize) {
 }
 
 /// Whether a bit is set.
-pub fn has(bits: &Bits, at: usize) -> bool {
+pub fn has(bits: &[u64], at: usize) -> bool {
     bits[at / 64] >> (at % 64) & 1 == 1
 }
 

@@ -105,15 +105,21 @@ impl Program {
         if event.has_duplicate_keys() {
             return;
         }
+        let mut candidates = std::mem::take(&mut picture.candidates);
         for facet in Facet::ALL {
-            let place = picture.cache.place(facet, event, || self.meaning(facet, event));
+            let place = picture.cache.place(facet, event, |words| self.meaning(facet, event, words));
             picture.places[facet as usize] = Some(place);
-            let rules = &picture.cache.meaning(facet as usize, place).rules;
-            picture.candidates.iter_mut().zip(rules).for_each(|(word, rules)| *word &= rules);
-            if picture.candidates.iter().all(|word| *word == 0) {
-                return;
+            let rules = self.recall(picture, facet as usize, place).rules;
+            candidates.iter_mut().zip(rules).for_each(|(word, rules)| *word &= rules);
+            if candidates.iter().all(|word| *word == 0) {
+                break;
             }
         }
+        picture.candidates = candidates;
+    }
+
+    fn recall<'m>(&self, picture: &'m Picture, facet: usize, place: Place) -> Meaning<'m> {
+        picture.cache.meaning(facet, place, self.index.words(), self.parts.len().div_ceil(64))
     }
 
     /// The same without the index: every rule that is judged at all, and nothing settled.
@@ -129,24 +135,25 @@ impl Program {
         picture.judged.resize(self.parts.len(), (0, Verdict::False, Missing::default()));
     }
 
-    /// What the event's value of this facet means for every rule.
-    fn meaning(&self, facet: Facet, event: &Event<'_>) -> Meaning {
-        let mut meaning = Meaning { rules: ones(self.index.words()), settled: vec![0; self.parts.len().div_ceil(64)] };
+    /// Appends what the event's value of this facet means for every rule.
+    fn meaning(&self, facet: Facet, event: &Event<'_>, words: &mut Vec<u64>) {
+        let (mut left, mut settled) = (ones(self.index.words()), vec![0; self.parts.len().div_ceil(64)]);
         // Whatever is wrong with the text must show when the event is judged, whether its facets were known or not.
         let malformed = event.take_malformed();
-        self.index.narrow(event, facet, &mut meaning.rules);
+        self.index.narrow(event, facet, &mut left);
         for (part, rules) in &self.of_facet[facet as usize] {
-            if rules.iter().zip(&meaning.rules).all(|(rules, left)| rules & left == 0) {
+            if rules.iter().zip(&left).all(|(rules, left)| rules & left == 0) {
                 continue;
             }
             match self.parts[*part as usize].settle(event, facet) {
-                Verdict::False => meaning.rules.iter_mut().zip(rules).for_each(|(left, rules)| *left &= !rules),
-                Verdict::True => set(&mut meaning.settled, *part as usize),
+                Verdict::False => left.iter_mut().zip(rules).for_each(|(left, rules)| *left &= !rules),
+                Verdict::True => set(&mut settled, *part as usize),
                 Verdict::Unknown => {}
             }
         }
         event.set_malformed(malformed);
-        meaning
+        words.extend(left);
+        words.extend(settled);
     }
 
     /// The verdict of one candidate.
@@ -154,7 +161,7 @@ impl Program {
         let mut verdict = Verdict::True;
         for &part in &self.of_rule[rule] {
             let settled = |(facet, place): (usize, &Option<Place>)| {
-                place.is_some_and(|place| has(&picture.cache.meaning(facet, place).settled, part as usize))
+                place.is_some_and(|place| has(self.recall(picture, facet, place).settled, part as usize))
             };
             if picture.places.iter().enumerate().any(settled) {
                 continue;
