@@ -5,8 +5,8 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use crate::engine::condition::{Doubt, Verdict};
-use crate::engine::excerpt::{Values, captures};
-use crate::engine::matches::{ClusterId, Match, SourceId, Stage, Trace};
+use crate::engine::excerpt::{self, Keeper};
+use crate::engine::matches::{ClusterId, Match, SourceId, Stage};
 use crate::engine::program::{Picture, Program};
 use crate::engine::window;
 use crate::event::site::Site;
@@ -156,8 +156,7 @@ pub struct Worker {
 struct Reused {
     picture: Picture,
     hits: Vec<u32>,
-    header: Vec<u8>,
-    values: Values,
+    keeper: Keeper,
 }
 
 impl Worker {
@@ -279,12 +278,12 @@ impl Job<'_> {
 
     /// Makes the matches of the rules that hold; they share what they keep of the event.
     fn keep(&mut self, event: &Event<'_>, time: Option<i64>, newest_before: Option<i64>, offset: u64) {
-        let Reused { hits, header, values, .. } = &mut *self.reused;
-        let trace = Arc::new(Trace::of(event, time, self.batch.source, offset, header));
+        let Reused { hits, keeper, .. } = &mut *self.reused;
+        let (table, fields) = (&self.program.captures, &self.program.capture_fields);
+        let place = excerpt::Place { time, source: self.batch.source, offset };
+        let trace = keeper.keep(event, place, hits, table, fields, &mut self.result.counts.fanout_cut);
         let (identity, long_running) = (event.identity(), event.long_running());
         for &rule in hits.iter() {
-            let wanted = &self.program.captures.per_rule[rule as usize];
-            let fields = &self.program.capture_fields;
             self.result.matches.push(Match {
                 rule,
                 time,
@@ -293,8 +292,7 @@ impl Job<'_> {
                 stage: event.stage(),
                 cluster: self.batch.cluster,
                 long_running,
-                captures: captures(event, fields, wanted, values, &mut self.result.counts.fanout_cut),
-                trace: Arc::clone(&trace),
+                trace: trace.clone(),
             });
         }
     }

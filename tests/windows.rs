@@ -7,13 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use auditwatch::engine::CaptureTable;
-use auditwatch::engine::matches::{Captures, Excerpt, Firing, Match, SourceId, Stage, Trace, Value};
+use auditwatch::engine::matches::{CaptureId, Excerpt, Firing, Match, SourceId, Stage, Trace, Value};
 use auditwatch::engine::window::{Correlator, Late, Settings};
 use auditwatch::rules::expr::{Cmp, Expr, Span};
 use auditwatch::rules::{Correlation, CorrelationKind, Input, Level, Meta, Rule, RuleSet};
 use oracle::{Oracle, Timed, Told};
 use proptest::prelude::*;
-use smallvec::SmallVec;
 
 const FIELDS: [&str; 3] = ["a", "b", "c"];
 const STAGES: [Stage; 3] = [Stage::ResponseStarted, Stage::ResponseComplete, Stage::Panic];
@@ -84,14 +83,13 @@ impl Event {
         // Neither by cluster nor by request alone, so that clusters interleave within one time.
         (identity[0], identity[1]) = (self.request.wrapping_mul(37), self.cluster as u8);
         identity[15] = self.request;
-        let trace = Arc::new(Trace::from(Excerpt { audit_id: self.name.as_str().into(), ..Excerpt::default() }));
+        let told = Excerpt { audit_id: self.name.as_str().into(), ..Excerpt::default() };
         let one = |rule: &u32| {
             let captured = table.per_rule[*rule as usize].iter().map(|id| {
                 let values = self.fields.iter().find(|(name, _)| *name == table.fields[*id as usize]);
-                let values: SmallVec<[Value; 1]> =
-                    values.iter().flat_map(|(_, texts)| texts.iter().map(|t| value(t))).collect();
-                (*id, values)
+                values.into_iter().flat_map(|(_, texts)| texts.iter().map(|t| (*id, value(t))))
             });
+            let captured: Vec<(CaptureId, Value)> = captured.flatten().collect();
             Match {
                 rule: *rule,
                 time: self.time,
@@ -100,8 +98,7 @@ impl Event {
                 stage: self.stage,
                 cluster: self.cluster,
                 long_running: self.long_running,
-                captures: Captures(captured.collect()),
-                trace: Arc::clone(&trace),
+                trace: Trace::new(&told, &captured),
             }
         };
         self.rules.iter().map(one).collect()

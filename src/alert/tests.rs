@@ -45,8 +45,8 @@ pub(crate) fn rules() -> RuleSet {
     RuleSet { rules: vec![rule], correlations: vec![correlation] }
 }
 
-fn trace(excerpt: Excerpt) -> Arc<Trace> {
-    Arc::new(excerpt.into())
+fn trace(excerpt: Excerpt) -> Trace {
+    excerpt.into()
 }
 
 fn excerpt() -> Excerpt {

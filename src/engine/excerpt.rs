@@ -1,13 +1,11 @@
-//! What a match takes with it out of the event: the excerpt for alerts and the captured values for correlations. This
-//! is where secrets are cut out.
+//! From an event to what its matches keep of it: the texts that an alert may tell, and the captured values.
 
 use std::ops::ControlFlow;
 
-use hashbrown::HashMap;
-use smallvec::SmallVec;
-
+use super::CaptureTable;
 use super::condition::{look_up_all, scalar_text};
-use super::matches::{CaptureId, Captures, Excerpt, Value};
+use super::matches::{CaptureId, SourceId, Trace};
+use super::trace::Recorder;
 use crate::event::identity::hash128;
 use crate::event::path::Field;
 use crate::event::redact;
@@ -16,106 +14,197 @@ use crate::event::view::Event;
 /// Most values of one captured field that a match carries; the rest is counted.
 pub const VALUES_MAX: usize = 64;
 
-/// Longest captured value that is shown, in bytes.
-const SHOWN_MAX: usize = 256;
-
 /// Most groups of an actor that an alert lists.
 const GROUPS_MAX: usize = 64;
 
-/// What an alert tells of the event; its time and place are for the caller to fill in.
-pub fn excerpt(event: &Event<'_>) -> Excerpt {
-    let shown = |text: &str| -> Box<str> { redact::text(text).into() };
-    let maybe = |text: Option<&str>| text.map(shown);
-    let mut groups = Vec::new();
+/// Where an event stands, and when it happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Event time in microseconds since the Unix epoch, if it has one.
+    pub time: Option<i64>,
+    /// Index of its input.
+    pub source: SourceId,
+    /// Byte offset of its document in the input (after decompression).
+    pub offset: u64,
+}
+
+/// Writes what matches keep of their events; kept for its memory.
+#[derive(Debug, Default)]
+pub struct Keeper {
+    recorder: Recorder,
+    wanted: Vec<CaptureId>,
+}
+
+impl Keeper {
+    /// What the matches of these rules keep of the event. `fields` are those of `table`, compiled. How many captured
+    /// values beyond the limit were left out of each match is added to `cut`.
+    pub fn keep(
+        &mut self,
+        event: &Event<'_>,
+        place: Place,
+        rules: &[u32],
+        table: &CaptureTable,
+        fields: &[Field],
+        cut: &mut u64,
+    ) -> Trace {
+        let Keeper { recorder, wanted } = self;
+        record(event, place, recorder);
+        let of_rule = |rule: &u32| table.per_rule[*rule as usize].as_slice();
+        let wanted = match rules {
+            [only] => of_rule(only),
+            _ => {
+                wanted.clear();
+                wanted.extend(rules.iter().flat_map(of_rule));
+                wanted.sort_unstable();
+                wanted.dedup();
+                wanted
+            }
+        };
+        for &id in wanted {
+            let left_out = capture(event, id, &fields[id as usize], recorder);
+            if left_out > 0 {
+                *cut += left_out * rules.iter().filter(|rule| of_rule(rule).contains(&id)).count() as u64;
+            }
+        }
+        recorder.finish(place.time.unwrap_or(0))
+    }
+}
+
+fn record(event: &Event<'_>, place: Place, recorder: &mut Recorder) {
+    let texts = [
+        event.audit_id(),
+        event.verb(),
+        event.resource(),
+        event.api_group(),
+        event.subresource(),
+        event.namespace(),
+        event.name(),
+        event.uri(),
+        event.actor_username(),
+        event.username().filter(|_| event.impersonated()),
+        event.client_ip(),
+        event.user_agent(),
+        event.decision(),
+    ];
+    recorder.begin(place.source, place.offset, event.code(), &texts);
+    let mut groups = 0;
     let _ = event.actor_groups(&mut |node| {
         if let Some(group) = scalar_text(event, node) {
-            groups.push(shown(group));
+            recorder.group(group);
+            groups += 1;
         }
-        if groups.len() < GROUPS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if groups < GROUPS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    Excerpt {
-        audit_id: shown(event.audit_id().unwrap_or("")),
-        time: 0,
-        verb: shown(event.verb().unwrap_or("")),
-        resource: shown(event.resource().unwrap_or("")),
-        api_group: maybe(event.api_group()),
-        subresource: maybe(event.subresource()),
-        namespace: maybe(event.namespace()),
-        name: maybe(event.name()),
-        uri: shown(event.uri().unwrap_or("")),
-        username: shown(event.actor_username().unwrap_or("")),
-        groups,
-        impersonated_by: if event.impersonated() { maybe(event.username()) } else { None },
-        client_ip: maybe(event.client_ip()),
-        user_agent: maybe(event.user_agent()),
-        code: event.code(),
-        decision: maybe(event.decision()),
-        source: 0,
-        offset: 0,
-    }
 }
 
-/// The values of the captured fields; how many values beyond the limit were left out is added to `cut`.
-pub fn captures(
-    event: &Event<'_>,
-    fields: &[Field],
-    wanted: &[CaptureId],
-    values_seen: &mut Values,
-    cut: &mut u64,
-) -> Captures {
-    let mut all = Vec::with_capacity(wanted.len());
-    for &id in wanted {
-        let field = &fields[id as usize];
-        let secret =
-            redact::is_secret_field(event.resource().unwrap_or(""), event.subresource().unwrap_or(""), &field.name);
-        let mut values: SmallVec<[Value; 1]> = SmallVec::new();
-        look_up_all(field, event, &mut |text| {
-            if values.len() < VALUES_MAX {
-                values.push(values_seen.value(text, secret));
-            } else {
-                *cut += 1;
-            }
+/// Records the values of a field; returns how many were too many.
+fn capture(event: &Event<'_>, id: CaptureId, field: &Field, recorder: &mut Recorder) -> u64 {
+    let (resource, subresource) = (event.resource().unwrap_or(""), event.subresource().unwrap_or(""));
+    let secret = redact::is_secret_field(resource, subresource, &field.name);
+    let mut values = 0;
+    look_up_all(field, event, &mut |text| {
+        values += 1;
+        if values <= VALUES_MAX {
+            recorder.value(id, hash128([text.as_bytes()]), Some(text).filter(|_| !secret));
+        }
+    });
+    values.saturating_sub(VALUES_MAX) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::matches::Excerpt;
+    use super::*;
+    use crate::event::walk::testing::with_event;
+
+    /// The excerpt made at once, without a trace between.
+    fn excerpt(event: &Event<'_>) -> Excerpt {
+        let shown = |text: &str| -> Box<str> { redact::text(text).into() };
+        let maybe = |text: Option<&str>| text.map(shown);
+        let mut groups = Vec::new();
+        let _ = event.actor_groups(&mut |node| {
+            groups.extend(scalar_text(event, node).map(shown));
+            if groups.len() < GROUPS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        all.push((id, values));
-    }
-    Captures(all)
-}
-
-/// Values seen lately: names and addresses come again and again, and hashing and redacting them each time would cost
-/// more than everything else about a match.
-#[derive(Debug, Default)]
-pub struct Values(HashMap<Box<str>, Value, foldhash::fast::RandomState>);
-
-/// How many values are remembered, and how long they may be.
-const REMEMBERED_MAX: usize = 4096;
-const REMEMBERED_BYTES_MAX: usize = 128;
-
-impl Values {
-    fn value(&mut self, text: &str, secret: bool) -> Value {
-        if secret || text.len() > REMEMBERED_BYTES_MAX {
-            return value(text, secret);
+        Excerpt {
+            audit_id: shown(event.audit_id().unwrap_or("")),
+            time: 7,
+            verb: shown(event.verb().unwrap_or("")),
+            resource: shown(event.resource().unwrap_or("")),
+            api_group: maybe(event.api_group()),
+            subresource: maybe(event.subresource()),
+            namespace: maybe(event.namespace()),
+            name: maybe(event.name()),
+            uri: shown(event.uri().unwrap_or("")),
+            username: shown(event.actor_username().unwrap_or("")),
+            groups,
+            impersonated_by: if event.impersonated() { maybe(event.username()) } else { None },
+            client_ip: maybe(event.client_ip()),
+            user_agent: maybe(event.user_agent()),
+            code: event.code(),
+            decision: maybe(event.decision()),
+            source: 3,
+            offset: 9,
         }
-        if let Some(known) = self.0.get(text) {
-            return known.clone();
-        }
-        if self.0.len() >= REMEMBERED_MAX {
-            self.0.clear();
-        }
-        let made = value(text, false);
-        self.0.insert(text.into(), made.clone());
-        made
     }
-}
 
-fn value(text: &str, secret: bool) -> Value {
-    let hash = hash128([text.as_bytes()]);
-    if secret {
-        return Value { hash, text: redact::REDACTED.into() };
+    const FIELDS: [&str; 3] = ["k8s.actor.groups", "objectRef.name", "requestObject.data.x"];
+
+    /// The trace of an event that three rules matched, the last of which wants nothing.
+    fn keep(event: &Event<'_>) -> (Trace, u64) {
+        let fields = FIELDS.map(Field::parse);
+        let table =
+            CaptureTable { fields: FIELDS.map(str::to_owned).to_vec(), per_rule: vec![vec![0, 1], vec![0, 2], vec![]] };
+        let mut cut = 0;
+        let place = Place { time: Some(7), source: 3, offset: 9 };
+        (Keeper::default().keep(event, place, &[0, 1, 2], &table, &fields, &mut cut), cut)
     }
-    let shown = redact::text(text);
-    let mut end = shown.len().min(SHOWN_MAX);
-    while !shown.is_char_boundary(end) {
-        end -= 1;
+
+    /// A trace gives the very excerpt that the event gives.
+    #[test]
+    fn nothing_is_lost_on_the_way() {
+        let long = |text: &str| format!(r#"{{"requestURI":"/{}","user":{{"username":"u"}}}}"#, text.repeat(5000));
+        let cut_token = format!(
+            r#"{{"requestURI":"/{}?token=abcdefghijk","user":{{"groups":["{}"]}}}}"#,
+            "x".repeat(1013),
+            "é".repeat(600)
+        );
+        for text in [
+            "{}",
+            r#"{"auditID":"a","verb":"get","requestURI":"/x?a=\u0026","user":{"username":"al\"ice\n","groups":["g1","\u00e9"]},"sourceIPs":["1.1.1.1","2.2.2.2"],"userAgent":"k\\","objectRef":{"resource":"pods","subresource":"exec","namespace":"n","name":"p\u0000","apiGroup":"g"},"responseStatus":{"code":403,"message":"no"},"annotations":{"authorization.k8s.io/decision":"forbid","x":"y"}}"#,
+            r#"{"user":{"username":"u","groups":["g"]},"impersonatedUser":{"username":"root","groups":["system:masters"]}}"#,
+            r#"{"user":{"username":"u","groups":["g"]},"user":{"username":"v"},"objectRef":{"resource":"pods"},"objectRef":{"name":"n"}}"#,
+            r#"{"user":{},"objectRef":{"name":""}}"#,
+            &long("x"),
+            &long("é"),
+            &cut_token,
+        ] {
+            let (direct, (kept, _)) = with_event(text, |event| (excerpt(event), keep(event)));
+            assert_eq!(direct, kept.excerpt(), "{text}");
+            assert_eq!(direct, Trace::from_told(7, kept.told()).excerpt(), "{text}");
+            assert!(Trace::from_told(7, kept.told()).all_values().next().is_none());
+        }
     }
-    Value { hash, text: shown[..end].into() }
+
+    #[test]
+    fn values_are_shown_redacted_and_compared_whole() {
+        let many: Vec<String> = (0..70).map(|n| format!("\"g{n}\"")).collect();
+        let (name, data) = (format!("token=hunter22&{}", "n".repeat(2000)), "hunter22");
+        let text = format!(
+            r#"{{"level":"Request","verb":"create","user":{{"groups":[{}]}},"objectRef":{{"resource":"secrets","name":"{name}"}},"requestObject":{{"data":{{"x":"{data}"}}}}}}"#,
+            many.join(",")
+        );
+        let (trace, cut) = with_event(&text, keep);
+        assert_eq!(cut, 12, "six too many for each of two rules");
+        let values = |id| trace.values(id).map(|value| value.to_value()).collect::<Vec<_>>();
+        assert_eq!((values(0).len(), &*values(0)[63].text), (VALUES_MAX, "g63"));
+        let [shown] = &values(1)[..] else { panic!("one name") };
+        assert_eq!(
+            (shown.text.len(), &shown.text[..17], shown.hash),
+            (256, "token=[redacted]&", hash128([name.as_bytes()]))
+        );
+        let [secret] = &values(2)[..] else { panic!("one datum") };
+        assert_eq!((&*secret.text, secret.hash), (redact::REDACTED, hash128([data.as_bytes()])));
+        assert!(values(3).is_empty());
+    }
 }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
-pub use super::trace::Trace;
+pub use super::trace::{Captured, Trace};
 pub use crate::event::{ClusterId, SourceId, Stage};
 
 /// The identity of a request (DESIGN: request identity): the first 16 bytes of a SHA-256 over its length-prefixed parts.
@@ -20,17 +18,6 @@ pub struct Value {
     pub hash: u128,
     /// The value as it may be shown: redacted, at most 256 bytes.
     pub text: Arc<str>,
-}
-
-/// The captured values of one match: per captured field its values (none: the field is missing; several: fan-out).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Captures(pub Vec<(CaptureId, SmallVec<[Value; 1]>)>);
-
-impl Captures {
-    /// The values of a field; empty if it was missing or not captured.
-    pub fn get(&self, id: CaptureId) -> &[Value] {
-        self.0.iter().find(|(have, _)| *have == id).map_or(&[], |(_, values)| values)
-    }
 }
 
 /// One rule held for one event of a request.
@@ -50,10 +37,8 @@ pub struct Match {
     pub cluster: ClusterId,
     /// Whether the request is long-running (watch, exec …), so that it is remembered longer.
     pub long_running: bool,
-    /// Values for the correlations that read this rule.
-    pub captures: Captures,
-    /// What an alert may have to tell of the event.
-    pub trace: Arc<Trace>,
+    /// What an alert may have to tell of the event, and the values for the correlations that read its rules.
+    pub trace: Trace,
 }
 
 /// What an alert tells of an event: redacted, every text bounded.
@@ -97,28 +82,6 @@ pub struct Excerpt {
     pub offset: u64,
 }
 
-impl Excerpt {
-    /// Bytes this excerpt holds on to, about.
-    pub fn size(&self) -> usize {
-        let opt = |v: &Option<Box<str>>| v.as_ref().map_or(0, |s| s.len());
-        std::mem::size_of::<Self>()
-            + self.audit_id.len()
-            + self.verb.len()
-            + self.resource.len()
-            + self.uri.len()
-            + self.username.len()
-            + self.groups.iter().map(|g| g.len() + 16).sum::<usize>()
-            + opt(&self.api_group)
-            + opt(&self.subresource)
-            + opt(&self.namespace)
-            + opt(&self.name)
-            + opt(&self.impersonated_by)
-            + opt(&self.client_ip)
-            + opt(&self.user_agent)
-            + opt(&self.decision)
-    }
-}
-
 /// A rule or a correlation fired: what an alert is made from.
 #[derive(Debug, Clone)]
 pub struct Firing {
@@ -131,7 +94,7 @@ pub struct Firing {
     /// Cluster of the deciding match.
     pub cluster: ClusterId,
     /// The deciding event.
-    pub trace: Arc<Trace>,
+    pub trace: Trace,
     /// For a correlation: the group's names and values, in the order of `group-by`.
     pub group: Vec<(String, Value)>,
     /// Matches (or distinct values) counted; 1 for a rule.
@@ -139,7 +102,7 @@ pub struct Firing {
     /// For a correlation: times of the oldest and the newest match counted.
     pub window: Option<(i64, i64)>,
     /// The events that made it fire, the deciding one last, at most 100.
-    pub events: Vec<Arc<Trace>>,
+    pub events: Vec<Trace>,
     /// Whether evidence was evicted before the alert.
     pub evidence_truncated: bool,
     /// Whether the match was late (only rules: a late match never enters windows by default).

@@ -1,230 +1,301 @@
-//! What a match keeps of its event: the header's members as they stand, in one allocation. Most matches only feed
-//! windows and are never told; the readable, redacted excerpt is made for the few that are.
+//! What a match keeps of its event: the texts that an alert may tell, and the values that correlations group by or count,
+//! one after the other in one allocation. Most matches only feed windows and are never told; redaction, and the readable
+//! [`Excerpt`], are for the few that are.
 //!
-//! A trace lives in memory only. Whatever leaves the process goes through [`Trace::excerpt`], where secrets are cut out.
+//! A trace lives in memory only. Whatever leaves the process goes through [`Trace::excerpt`] and [`Captured::shown`],
+//! where secrets are cut out.
+//!
+//! ```text
+//! numbers | texts, each behind its length | groups, likewise | texts of the values | values
+//! └─────────── what an excerpt is made of ───────────────────┘
+//! ```
 
-use bumpalo::Bump;
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use super::excerpt::excerpt;
-use super::matches::{Excerpt, SourceId};
-use crate::event::json::{Doc, Raw};
-use crate::event::site::Site;
-use crate::event::structure::Structure;
-use crate::event::view::{Event, Slot};
+use super::matches::{CaptureId, Excerpt, SourceId, Value};
+use crate::event::redact;
 
-/// Above this many bytes a trace is made into an excerpt at once, whose texts are bounded.
-const RAW_MAX: usize = 4096;
+/// Longest captured value that is shown, in bytes.
+const SHOWN_MAX: usize = 256;
 
-/// A user this short is kept as it stands: copying is cheaper than choosing.
-const USER_RAW_MAX: usize = 640;
+/// How many texts of an event are kept besides the actor's groups; [`Told`] says which.
+const TEXTS: usize = 13;
 
-/// What a match keeps of its event.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// The texts in their order.
+pub(super) type Told<'a> = [Option<&'a str>; TEXTS];
+
+/// Where the header's numbers stand.
+mod at {
+    pub(super) const OFFSET: usize = 0;
+    pub(super) const CODE: usize = 8;
+    pub(super) const SOURCE: usize = 16;
+    pub(super) const TOLD_END: usize = 20;
+    pub(super) const GROUPS: usize = 24;
+    pub(super) const VALUES: usize = 26;
+    pub(super) const TEXTS: usize = 28;
+}
+
+/// A captured value: id and start of its text (4 bytes each), length of its text (2), whether it is secret (2), hash (16).
+const VALUE_BYTES: usize = 28;
+
+/// The length that stands for no text.
+const NO_TEXT: u16 = u16::MAX;
+
+/// The status that stands for none.
+const NO_CODE: i64 = i64::MIN;
+
+/// What a match keeps of its event. Cheap to clone.
+#[derive(Clone, PartialEq)]
 pub struct Trace {
     /// Event time in microseconds since the Unix epoch, as used in windows (0 if unknown).
     pub time: i64,
-    /// Index of the input it came from.
-    pub source: SourceId,
-    /// Byte offset of its document in the input (after decompression).
-    pub offset: u64,
-    kept: Kept,
+    bytes: Arc<[u8]>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-enum Kept {
-    /// Members of the header, as a JSON object.
-    Raw(Box<[u8]>),
-    /// The excerpt, already made.
-    Made(Box<Excerpt>),
+/// A value that a match carries for correlations.
+#[derive(Debug, Clone, Copy)]
+pub struct Captured<'a> {
+    /// The first 16 bytes of the SHA-256 of the whole raw value: what is compared.
+    pub hash: u128,
+    /// As much of it as is needed to show it; nothing of a secret.
+    raw: Option<&'a [u8]>,
 }
 
-impl Default for Kept {
+impl<'a> Captured<'a> {
+    /// The value as it may be shown: redacted, at most 256 bytes.
+    pub fn shown(&self) -> Cow<'a, str> {
+        let Some(raw) = self.raw else { return Cow::Borrowed(redact::REDACTED) };
+        // It was text before it was kept.
+        let shown = redact::text(std::str::from_utf8(raw).unwrap_or_default());
+        if shown.len() <= SHOWN_MAX {
+            return shown;
+        }
+        Cow::Owned(shown[..shown.floor_char_boundary(SHOWN_MAX)].to_owned())
+    }
+
+    /// The value by itself.
+    pub fn to_value(&self) -> Value {
+        Value { hash: self.hash, text: self.shown().into() }
+    }
+}
+
+impl Default for Trace {
     fn default() -> Self {
-        Kept::Raw(b"{}".as_slice().into())
+        Excerpt::default().into()
     }
 }
 
 impl From<Excerpt> for Trace {
     fn from(made: Excerpt) -> Self {
-        Trace { time: made.time, source: made.source, offset: made.offset, kept: Kept::Made(Box::new(made)) }
+        Trace::new(&made, &[])
+    }
+}
+
+impl std::fmt::Debug for Trace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let values: Vec<_> = self.all_values().map(|(id, value)| (id, value.to_value())).collect();
+        f.debug_struct("Trace").field("excerpt", &self.excerpt()).field("values", &values).finish()
     }
 }
 
 impl Trace {
-    /// Keeps what an alert may have to tell of the event. `scratch` is only memory to be reused.
-    pub fn of(event: &Event<'_>, time: Option<i64>, source: SourceId, offset: u64, scratch: &mut Vec<u8>) -> Trace {
-        write_header(event, scratch);
-        let kept = if scratch.len() > RAW_MAX {
-            Kept::Made(Box::new(excerpt(event)))
-        } else {
-            Kept::Raw(scratch.as_slice().into())
-        };
-        Trace { time: time.unwrap_or(0), source, offset, kept }
+    /// A trace of an event that is known by its excerpt, with captured values in the order of their fields' ids.
+    pub fn new(told: &Excerpt, values: &[(CaptureId, Value)]) -> Trace {
+        let mut recorder = Recorder::default();
+        let texts = [
+            Some(&*told.audit_id),
+            Some(&*told.verb),
+            Some(&*told.resource),
+            told.api_group.as_deref(),
+            told.subresource.as_deref(),
+            told.namespace.as_deref(),
+            told.name.as_deref(),
+            Some(&*told.uri),
+            Some(&*told.username),
+            told.impersonated_by.as_deref(),
+            told.client_ip.as_deref(),
+            told.user_agent.as_deref(),
+            told.decision.as_deref(),
+        ];
+        recorder.begin(told.source, told.offset, told.code, &texts);
+        told.groups.iter().for_each(|group| recorder.group(group));
+        values.iter().for_each(|(id, value)| recorder.value(*id, value.hash, Some(&value.text)));
+        recorder.finish(told.time)
+    }
+
+    /// A trace from what [`Trace::told`] gave, without values.
+    pub(super) fn from_told(time: i64, told: &[u8]) -> Trace {
+        let mut bytes: Arc<[u8]> = told.into();
+        if let Some(bytes) = Arc::get_mut(&mut bytes) {
+            bytes[at::VALUES..at::TEXTS].fill(0);
+        }
+        Trace { time, bytes }
+    }
+
+    /// What an excerpt is made of, but the time.
+    pub(super) fn told(&self) -> &[u8] {
+        &self.bytes[..u32_at(&self.bytes, at::TOLD_END) as usize]
     }
 
     /// What may be told: redacted, every text bounded.
     pub fn excerpt(&self) -> Excerpt {
-        let placed = |made| Excerpt { time: self.time, source: self.source, offset: self.offset, ..made };
-        let text = match &self.kept {
-            Kept::Made(made) => return placed((**made).clone()),
-            Kept::Raw(text) => text,
-        };
-        let (mut structure, arena, site) = (Structure::default(), Bump::new(), Site::default());
-        let whole = Raw { start: 0, end: text.len() };
-        // It was read once before it was kept, so it reads again; an empty excerpt would show if that were wrong.
-        let made = structure.build(text).ok().and_then(|()| {
-            let doc = Doc { text, structure: &structure };
-            Event::parse(doc, whole, &arena, &site, "").ok().map(|event| excerpt(&event))
-        });
-        placed(made.unwrap_or_default())
+        let mut rest = &self.bytes[at::TEXTS..];
+        let mut texts: [Option<Box<str>>; TEXTS] = std::array::from_fn(|_| next_shown(&mut rest));
+        let mut groups = Vec::with_capacity(usize::from(u16_at(&self.bytes, at::GROUPS)));
+        for _ in 0..groups.capacity() {
+            groups.extend(next_shown(&mut rest));
+        }
+        let mut next = texts.iter_mut().map(Option::take);
+        let mut maybe = || next.next().flatten();
+        Excerpt {
+            audit_id: maybe().unwrap_or_default(),
+            verb: maybe().unwrap_or_default(),
+            resource: maybe().unwrap_or_default(),
+            api_group: maybe(),
+            subresource: maybe(),
+            namespace: maybe(),
+            name: maybe(),
+            uri: maybe().unwrap_or_default(),
+            username: maybe().unwrap_or_default(),
+            impersonated_by: maybe(),
+            client_ip: maybe(),
+            user_agent: maybe(),
+            decision: maybe(),
+            groups,
+            time: self.time,
+            code: Some(u64_at(&self.bytes, at::CODE) as i64).filter(|code| *code != NO_CODE),
+            source: u32_at(&self.bytes, at::SOURCE),
+            offset: u64_at(&self.bytes, at::OFFSET),
+        }
     }
 
-    /// Bytes this trace holds on to, about.
+    /// The values of a field; none if it was missing or is not captured.
+    #[inline]
+    pub fn values(&self, id: CaptureId) -> impl Iterator<Item = Captured<'_>> {
+        self.all_values().filter(move |(have, _)| *have == id).map(|(_, value)| value)
+    }
+
+    /// All captured values, in the order of their fields' ids.
+    #[inline]
+    pub fn all_values(&self) -> impl Iterator<Item = (CaptureId, Captured<'_>)> {
+        let table = self.bytes.len() - VALUE_BYTES * usize::from(u16_at(&self.bytes, at::VALUES));
+        self.bytes[table..].chunks_exact(VALUE_BYTES).map(|entry| {
+            let (start, length) = (u32_at(entry, 4) as usize, usize::from(u16_at(entry, 8)));
+            let raw = self.bytes.get(start..start + length).filter(|_| u16_at(entry, 10) == 0);
+            (u32_at(entry, 0), Captured { hash: u128::from_le_bytes(array_at(entry, 12)), raw })
+        })
+    }
+
+    /// Bytes it takes to remember what may be told of the event: the texts, the time, and where they end.
     pub fn size(&self) -> usize {
-        std::mem::size_of::<Self>()
-            + match &self.kept {
-                Kept::Raw(text) => text.len(),
-                Kept::Made(made) => made.size(),
+        self.told().len() + size_of::<i64>() + size_of::<u32>()
+    }
+}
+
+/// Writes traces; kept for its memory.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    bytes: Vec<u8>,
+    values: Vec<u8>,
+    groups: u16,
+}
+
+impl Recorder {
+    /// Begins a trace.
+    pub(super) fn begin(&mut self, source: SourceId, offset: u64, code: Option<i64>, texts: &Told<'_>) {
+        let Recorder { bytes, values, groups } = self;
+        bytes.clear();
+        values.clear();
+        *groups = 0;
+        bytes.extend_from_slice(&offset.to_le_bytes());
+        bytes.extend_from_slice(&code.unwrap_or(NO_CODE).to_le_bytes());
+        bytes.extend_from_slice(&source.to_le_bytes());
+        // Where the texts end and how many of what there are is known at the end.
+        bytes.extend_from_slice(&[0; at::TEXTS - at::TOLD_END]);
+        for text in texts {
+            match text {
+                Some(text) => put(bytes, text),
+                None => bytes.extend_from_slice(&NO_TEXT.to_le_bytes()),
             }
-    }
-}
-
-/// Writes the members that an excerpt is made of. The client's address is written as the only source address, since the
-/// site's proxies are known here.
-fn write_header(event: &Event<'_>, out: &mut Vec<u8>) {
-    out.clear();
-    out.push(b'{');
-    for (name, slot) in [
-        ("auditID", Slot::AuditId),
-        ("verb", Slot::Verb),
-        ("requestURI", Slot::RequestUri),
-        ("userAgent", Slot::UserAgent),
-        ("objectRef", Slot::ObjectRef),
-    ] {
-        if let Some(raw) = event.slot(slot).filter(|_| !event.is_merged(slot)) {
-            member(out, name, event.doc().bytes(raw));
         }
     }
-    if event.is_merged(Slot::ObjectRef) {
-        let parts = [
-            ("resource", event.resource()),
-            ("subresource", event.subresource()),
-            ("apiGroup", event.api_group()),
-            ("namespace", event.namespace()),
-            ("name", event.name()),
-        ];
-        open(out, "objectRef");
-        for (name, text) in parts {
-            text_member(out, name, text);
+
+    /// Adds a group of the actor. They come before any value.
+    pub(super) fn group(&mut self, group: &str) {
+        self.groups += 1;
+        put(&mut self.bytes, group);
+    }
+
+    /// Adds a captured value; its text is left out if it is secret.
+    pub(super) fn value(&mut self, id: CaptureId, hash: u128, text: Option<&str>) {
+        if self.values.is_empty() {
+            self.end_told();
         }
-        out.push(b'}');
+        let (start, raw) = (self.bytes.len() as u32, enough(text.unwrap_or("")).as_bytes());
+        self.bytes.extend_from_slice(raw);
+        self.values.extend_from_slice(&id.to_le_bytes());
+        self.values.extend_from_slice(&start.to_le_bytes());
+        self.values.extend_from_slice(&(raw.len() as u16).to_le_bytes());
+        self.values.extend_from_slice(&u16::from(text.is_none()).to_le_bytes());
+        self.values.extend_from_slice(&hash.to_le_bytes());
     }
-    if event.impersonated() {
-        write_user(event, "impersonatedUser", true, out);
-    }
-    write_user(event, "user", false, out);
-    if let Some(address) = event.client_ip() {
-        open(out, "sourceIPs");
-        out.pop();
-        out.extend_from_slice(b"[");
-        quoted(out, address);
-        out.push(b']');
-    }
-    if let Some(code) = event.code() {
-        member(out, "responseStatus", format!("{{\"code\":{code}}}").as_bytes());
-    }
-    if let Some(decision) = event.decision() {
-        open(out, "annotations");
-        text_member(out, "authorization.k8s.io/decision", Some(decision));
-        out.push(b'}');
-    }
-    out.push(b'}');
-}
 
-fn write_user(event: &Event<'_>, name: &str, effective: bool, out: &mut Vec<u8>) {
-    let slot = if effective { Slot::ImpersonatedUser } else { Slot::User };
-    let raw = event.slot(slot).map(|raw| event.doc().bytes(raw)).filter(|raw| raw.len() <= USER_RAW_MAX);
-    if let Some(raw) = raw.filter(|_| !event.is_merged(slot)) {
-        return member(out, name, raw);
-    }
-    open(out, name);
-    text_member(out, "username", if effective { event.actor_username() } else { event.username() });
-    // Only the effective user's groups are told.
-    if effective || !event.impersonated() {
-        comma(out);
-        out.extend_from_slice(b"\"groups\":[");
-        let _ = event.actor_groups(&mut |node| {
-            if let Some(group) = super::condition::scalar_text(event, node) {
-                if out.last() != Some(&b'[') {
-                    out.push(b',');
-                }
-                quoted(out, group);
-            }
-            std::ops::ControlFlow::Continue(())
-        });
-        out.push(b']');
-    }
-    out.push(b'}');
-}
-
-fn comma(out: &mut Vec<u8>) {
-    if !matches!(out.last(), Some(b'{' | b'[')) {
-        out.push(b',');
-    }
-}
-
-fn open(out: &mut Vec<u8>, name: &str) {
-    member(out, name, b"{");
-}
-
-fn member(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    comma(out);
-    out.push(b'"');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-    out.extend_from_slice(value);
-}
-
-fn text_member(out: &mut Vec<u8>, name: &str, text: Option<&str>) {
-    if let Some(text) = text {
-        member(out, name, b"");
-        quoted(out, text);
-    }
-}
-
-/// A JSON string; names are mostly plain.
-fn quoted(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-            _ => out.push(byte),
+    /// Ends the trace.
+    pub(super) fn finish(&mut self, time: i64) -> Trace {
+        if self.values.is_empty() {
+            self.end_told();
         }
+        let count = (self.values.len() / VALUE_BYTES) as u16;
+        self.bytes[at::VALUES..at::VALUES + 2].copy_from_slice(&count.to_le_bytes());
+        self.bytes.extend_from_slice(&self.values);
+        Trace { time, bytes: self.bytes.as_slice().into() }
     }
-    out.push(b'"');
+
+    fn end_told(&mut self) {
+        let end = self.bytes.len() as u32;
+        self.bytes[at::TOLD_END..at::TOLD_END + 4].copy_from_slice(&end.to_le_bytes());
+        self.bytes[at::GROUPS..at::GROUPS + 2].copy_from_slice(&self.groups.to_le_bytes());
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::walk::testing::with_event;
+/// As much of a text as it takes to show it as if it were all there: redaction cuts what is longer than its limit.
+fn enough(text: &str) -> &str {
+    if text.len() <= redact::TEXT_MAX { text } else { &text[..text.ceil_char_boundary(redact::TEXT_MAX + 1)] }
+}
 
-    /// A trace gives the very excerpt that the event gives.
-    #[test]
-    fn nothing_is_lost_on_the_way() {
-        let long = format!(r#"{{"requestURI":"/{}","user":{{"username":"u"}}}}"#, "x".repeat(5000));
-        for text in [
-            "{}",
-            r#"{"auditID":"a","verb":"get","requestURI":"/x?a=\u0026","user":{"username":"al\"ice\n","groups":["g1","\u00e9"]},"sourceIPs":["1.1.1.1","2.2.2.2"],"userAgent":"k\\","objectRef":{"resource":"pods","subresource":"exec","namespace":"n","name":"p\u0000","apiGroup":"g"},"responseStatus":{"code":403,"message":"no"},"annotations":{"authorization.k8s.io/decision":"forbid","x":"y"}}"#,
-            r#"{"user":{"username":"u","groups":["g"]},"impersonatedUser":{"username":"root","groups":["system:masters"]}}"#,
-            r#"{"user":{"username":"u","groups":["g"]},"user":{"username":"v"},"objectRef":{"resource":"pods"},"objectRef":{"name":"n"}}"#,
-            r#"{"user":{}}"#,
-            &long,
-        ] {
-            let (direct, kept) =
-                with_event(text, |event| (excerpt(event), Trace::of(event, Some(7), 3, 9, &mut Vec::new()).excerpt()));
-            assert_eq!(Excerpt { time: 7, source: 3, offset: 9, ..direct }, kept, "{text}");
-        }
+fn put(bytes: &mut Vec<u8>, text: &str) {
+    let text = enough(text);
+    bytes.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+}
+
+/// The next text as it may be shown, if there is one at its place. What was put is read again as it was; the empty text
+/// would show if that were wrong.
+fn next_shown(rest: &mut &[u8]) -> Option<Box<str>> {
+    let length = u16_at(rest, 0);
+    *rest = rest.get(2..).unwrap_or_default();
+    if length == NO_TEXT {
+        return None;
     }
+    let (raw, behind) = rest.split_at_checked(usize::from(length))?;
+    *rest = behind;
+    Some(redact::text(std::str::from_utf8(raw).unwrap_or_default()).into())
+}
+
+/// The bytes at a place where something was written; zeros if it was not.
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(array_at(bytes, at))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(array_at(bytes, at))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(array_at(bytes, at))
 }

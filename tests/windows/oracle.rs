@@ -172,7 +172,10 @@ impl Oracle<'_> {
         for field in fields {
             let mut values: Vec<Value> = match signal.names.iter().find(|(name, _)| name == field) {
                 Some((_, value)) => vec![value.clone()],
-                None => self.table.id(field).map_or(vec![], |id| signal.base.m.captures.get(id).to_vec()),
+                None => self
+                    .table
+                    .id(field)
+                    .map_or(vec![], |id| signal.base.m.trace.values(id).map(|v| v.to_value()).collect()),
             };
             let mut known = BTreeSet::new();
             values.retain(|v| known.insert(v.hash));

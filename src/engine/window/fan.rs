@@ -1,17 +1,51 @@
 //! Fan-out: the groups that a match belongs to, and the values it adds to them.
 
-use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+
 use smallvec::SmallVec;
 
-use super::plan::{Field, Hop, Plan, Plans};
-use crate::engine::matches::{Captures, ClusterId, Value};
+use super::plan::{Column, Field, Hop, Plan, Plans};
+use crate::engine::matches::{Captured, ClusterId, Trace, Value};
+use crate::event::identity::hash128;
+
+/// A value of a match, wherever it was found.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Found<'a> {
+    /// In the event.
+    Captured(Captured<'a>),
+    /// In the group of a correlation that the match has passed.
+    Grouped(&'a Value),
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn hash(&self) -> u128 {
+        match self {
+            Found::Captured(value) => value.hash,
+            Found::Grouped(value) => value.hash,
+        }
+    }
+
+    fn shown(&self) -> Cow<'a, str> {
+        match self {
+            Found::Captured(value) => value.shown(),
+            Found::Grouped(value) => Cow::Borrowed(&value.text),
+        }
+    }
+
+    pub(super) fn to_value(self) -> Value {
+        match self {
+            Found::Captured(value) => value.to_value(),
+            Found::Grouped(value) => value.clone(),
+        }
+    }
+}
 
 /// One group that a match belongs to.
 #[derive(Debug)]
 pub(super) struct Hit<'a> {
     pub(super) key: u128,
     /// The group's values, in the order of `group-by`.
-    pub(super) values: SmallVec<[&'a Value; 2]>,
+    pub(super) values: SmallVec<[Found<'a>; 1]>,
     /// The inputs of the correlation, by position, that the match stands for in this group.
     pub(super) positions: SmallVec<[u16; 2]>,
     /// The counted values (a tuple of fields is one value).
@@ -23,7 +57,7 @@ pub(super) type Hits<'a> = SmallVec<[Hit<'a>; 1]>;
 /// Where a match's values are found.
 #[derive(Clone, Copy)]
 pub(super) struct Signal<'a> {
-    pub(super) captures: &'a Captures,
+    pub(super) trace: &'a Trace,
     pub(super) hop: Option<&'a Hop>,
     /// Whose groups these are; `None` where clusters are kept apart otherwise, or mixed.
     pub(super) cluster: Option<ClusterId>,
@@ -32,6 +66,37 @@ pub(super) struct Signal<'a> {
 /// The groups of a match that stands at `positions` among the inputs of `plan`, sorted by their values if there are
 /// several. Empty if a field is missing. `cut` counts what is beyond `limit`.
 pub(super) fn hits<'a>(
+    plans: &Plans,
+    plan: &Plan,
+    positions: &[u16],
+    signal: Signal<'a>,
+    limit: usize,
+    cut: &mut u64,
+) -> Hits<'a> {
+    if let Some(hit) = single(plans, plan, positions, signal) {
+        return Hits::from_buf([hit]);
+    }
+    several(plans, plan, positions, signal, limit, cut)
+}
+
+/// What almost every match is: one value per field, at one place. `None` if it is not; then [`several`] says what it is.
+fn single<'a>(plans: &Plans, plan: &Plan, positions: &[u16], signal: Signal<'a>) -> Option<Hit<'a>> {
+    let [position] = positions else { return None };
+    let only = |field: &Field| -> Option<Found<'a>> {
+        let column = plans.values(field, signal.trace, signal.hop);
+        if column.len() == 1 { column.first().copied() } else { None }
+    };
+    let values: SmallVec<[Found<'a>; 1]> =
+        plan.group_fields[usize::from(*position)].iter().map(only).collect::<Option<_>>()?;
+    let tuples = match plan.counted_fields[usize::from(*position)].as_slice() {
+        [] => SmallVec::new(),
+        [field] => SmallVec::from_elem(only(field)?.hash(), 1),
+        _ => return None,
+    };
+    Some(Hit { key: key(&values, signal.cluster), values, positions: SmallVec::from_elem(*position, 1), tuples })
+}
+
+fn several<'a>(
     plans: &Plans,
     plan: &Plan,
     positions: &[u16],
@@ -66,7 +131,12 @@ pub(super) fn hits<'a>(
             }
         });
     }
-    hits.sort_by(|a, b| compare(a.values.iter().copied(), b.values.iter().copied()));
+    if hits.len() > 1 {
+        // By the values as shown, then by their hashes, as firings are.
+        hits.sort_by_cached_key(|hit| -> (Vec<Cow<'a, str>>, Vec<u128>) {
+            (hit.values.iter().map(Found::shown).collect(), hit.values.iter().map(Found::hash).collect())
+        });
+    }
     hits
 }
 
@@ -86,17 +156,17 @@ fn cross<'a>(
     signal: Signal<'a>,
     limit: usize,
     cut: &mut u64,
-    mut each: impl FnMut(&[&'a Value]),
+    mut each: impl FnMut(&[Found<'a>]),
 ) {
-    let mut columns: SmallVec<[SmallVec<[&'a Value; 1]>; 2]> = SmallVec::new();
+    let mut columns: SmallVec<[Column<'a>; 2]> = SmallVec::new();
     let mut total = 1usize;
     for field in fields {
-        let column = distinct(plans.values(field, signal.captures, signal.hop));
+        let column = plans.values(field, signal.trace, signal.hop);
         total = total.saturating_mul(column.len());
         columns.push(column);
     }
     *cut += total.saturating_sub(limit) as u64;
-    let mut row: SmallVec<[&'a Value; 2]> = SmallVec::new();
+    let mut row: SmallVec<[Found<'a>; 2]> = SmallVec::new();
     for index in 0..total.min(limit) {
         row.clear();
         let mut rest = index;
@@ -110,31 +180,16 @@ fn cross<'a>(
     }
 }
 
-fn distinct(values: &[Value]) -> SmallVec<[&Value; 1]> {
-    let mut out: SmallVec<[&Value; 1]> = SmallVec::new();
-    for value in values {
-        if !out.iter().any(|have| have.hash == value.hash) {
-            out.push(value);
-        }
-    }
-    out
-}
-
 /// One hash for a tuple of values. A single value is its own: it is a SHA-256 already.
-fn key(values: &[&Value], cluster: Option<ClusterId>) -> u128 {
+fn key(values: &[Found<'_>], cluster: Option<ClusterId>) -> u128 {
     if let ([only], None) = (values, cluster) {
-        return only.hash;
+        return only.hash();
     }
     if values.is_empty() && cluster.is_none() {
         return 0;
     }
     // A plain combination of hashes would let whoever chooses the values find two tuples that collide.
-    let mut sha = Sha256::new();
-    sha.update(cluster.map_or(u64::MAX, u64::from).to_le_bytes());
-    for value in values {
-        sha.update(value.hash.to_le_bytes());
-    }
-    let mut first = [0; 16];
-    first.copy_from_slice(&sha.finalize()[..16]);
-    u128::from_le_bytes(first)
+    let cluster = cluster.map_or(u64::MAX, u64::from).to_le_bytes();
+    let hashes: SmallVec<[[u8; 16]; 4]> = values.iter().map(|value| value.hash().to_le_bytes()).collect();
+    hash128(std::iter::once(&cluster[..]).chain(hashes.iter().map(|hash| &hash[..])))
 }

@@ -172,9 +172,7 @@ impl Lane {
                 before.unwrap_or(0)
             }
         };
-        if matched.trace.time != time {
-            Arc::make_mut(&mut matched.trace).time = time;
-        }
+        matched.trace.time = time;
         let mut item = Item { time, matched, hop: None };
         if let Some(watermark) = self.marks.published().filter(|w| time < *w) {
             if !self.tell_late(&item, watermark, shared, out) || shared.settings.late == Late::Drop {
@@ -291,11 +289,11 @@ fn rule_firing(item: &Item, late: bool) -> Firing {
         time: item.time,
         identity: m.identity,
         cluster: m.cluster,
-        trace: Arc::clone(&m.trace),
+        trace: m.trace.clone(),
         group: Vec::new(),
         count: 1,
         window: None,
-        events: vec![Arc::clone(&m.trace)],
+        events: vec![m.trace.clone()],
         evidence_truncated: false,
         late,
     }

@@ -1,8 +1,8 @@
 //! Event-time windows: matches in, in any order within the lateness; firings out, in event order.
 //!
 //! A match passes, in this order: its source's [`watermark`] (is it late?), the [`reorder`] buffer of its cluster, the
-//! memory of requests already [`seen`], and then the [`windows`] of the correlations that read it, each group with its
-//! own [`state`] and the excerpts of the [`evidence`] ring; [`output`] puts what fired into the order of a replay.
+//! memory of requests already [`seen`], and then the [`windows`] of the correlations that read it, each with its [`groups`]
+//! and their [`state`], and the [`evidence`] ring; [`output`] puts what fired into the order of a replay.
 //!
 //! Two things make the result independent of how the input was cut into batches and interleaved:
 //! - the watermark is advanced *before every match* to where it stands at that match, so that batches have no meaning;
@@ -17,6 +17,7 @@ mod chain;
 mod correlator;
 mod evidence;
 mod fan;
+mod groups;
 mod lane;
 mod output;
 mod plan;

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
+use super::fan::Found;
 use crate::engine::CaptureTable;
 use crate::engine::captures::fields_of;
-use crate::engine::matches::{CaptureId, Captures, Value};
+use crate::engine::matches::{CaptureId, Trace, Value};
 use crate::rules::expr::Cmp;
 use crate::rules::{CorrelationKind, Input, RuleSet};
 
@@ -18,6 +21,9 @@ pub(super) struct Hop {
     /// How the deciding match came to it, if not from a rule.
     pub(super) below: Option<Arc<Hop>>,
 }
+
+/// The values of one field, for a match.
+pub(super) type Column<'a> = SmallVec<[Found<'a>; 1]>;
 
 /// A field that a correlation reads from one of its inputs.
 #[derive(Debug)]
@@ -47,6 +53,8 @@ pub(super) struct Plan {
     conditions: Vec<(Cmp, i64)>,
     /// Up to where the number matters: the greatest threshold and one more.
     pub(super) cap: usize,
+    /// Whether the condition counts something, and one is not enough.
+    pub(super) one_is_too_few: bool,
     /// How many of the counted are listed: those it takes to satisfy the condition.
     pub(super) need: usize,
     pub(super) timespan: i64,
@@ -124,18 +132,24 @@ impl Plans {
         plans
     }
 
-    /// The values of a field, as a correlation sees them: of the groups of the correlations that the match has passed, the
-    /// last one first, then of the event.
-    pub(super) fn values<'a>(&self, field: &Field, captures: &'a Captures, hop: Option<&'a Hop>) -> &'a [Value] {
+    /// The distinct values of a field, as a correlation sees them: of the groups of the correlations that the match has
+    /// passed, the last one first, then of the event.
+    pub(super) fn values<'a>(&self, field: &Field, trace: &'a Trace, hop: Option<&'a Hop>) -> Column<'a> {
         let mut above = hop;
         while let Some(hop) = above {
             let names = &self.correlations[hop.correlation as usize].group_by;
             if let Some(value) = names.iter().position(|n| *n == field.name).and_then(|i| hop.group.get(i)) {
-                return std::slice::from_ref(value);
+                return Column::from_elem(Found::Grouped(value), 1);
             }
             above = hop.below.as_deref();
         }
-        field.id.map_or(&[], |id| captures.get(id))
+        let mut column = Column::new();
+        for value in field.id.iter().flat_map(|id| trace.values(*id)) {
+            if !column.iter().any(|have| have.hash() == value.hash) {
+                column.push(Found::Captured(value));
+            }
+        }
+        column
     }
 }
 
@@ -155,7 +169,8 @@ fn plan(correlation: &crate::rules::Correlation, captures: &CaptureTable) -> Pla
     let (group_fields, counted_fields) = (0..correlation.inputs.len()).map(fields).unzip();
     let greatest = conditions.iter().map(|(_, k)| *k).max().unwrap_or(0).max(0);
     let cap = usize::try_from(greatest).unwrap_or(usize::MAX).saturating_add(1);
-    Plan {
+    let mut plan = Plan {
+        one_is_too_few: false,
         need: need(&conditions).unwrap_or(cap),
         kind,
         conditions,
@@ -168,7 +183,9 @@ fn plan(correlation: &crate::rules::Correlation, captures: &CaptureTable) -> Pla
         group_by: correlation.group_by.clone(),
         group_fields,
         counted_fields,
-    }
+    };
+    plan.one_is_too_few = !plan.holds(1);
+    plan
 }
 
 /// The smallest number that reaches every lower bound of the condition; `None` if it has none.

@@ -1,7 +1,7 @@
 //! The reorder buffer: what was matched waits here until the watermark has passed it, and leaves in event order.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::plan::Hop;
@@ -41,8 +41,13 @@ impl Item {
 type Order = (i64, Identity, (u8, Stage, u32));
 
 /// A priority queue in event order.
+///
+/// Logs are nearly in order. What arrives in order goes to the end of a line, which costs nothing; only what has to
+/// stand before the end of the line goes to a heap beside it.
 #[derive(Debug, Default)]
 pub(super) struct Reorder {
+    /// In event order, and in the order of arrival.
+    line: VecDeque<Item>,
     /// Order, number of arrival (which decides between deliveries of the same match), and where the item is: a match is
     /// large, and a heap moves what it holds many times.
     heap: BinaryHeap<Reverse<(Order, u64, usize)>>,
@@ -57,6 +62,10 @@ impl Reorder {
     pub(super) fn push(&mut self, item: Item) {
         self.newest = self.newest.max(Some(item.time));
         let order = item.order();
+        if self.line.back().is_none_or(|last| last.order() <= order) {
+            self.line.push_back(item);
+            return;
+        }
         let place = match self.free.pop() {
             Some(place) => {
                 self.items[place] = Some(item);
@@ -72,12 +81,14 @@ impl Reorder {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.heap.len()
+        self.line.len() + self.heap.len()
     }
 
     /// Time of the earliest item.
     pub(super) fn oldest(&self) -> Option<i64> {
-        self.heap.peek().map(|Reverse((order, ..))| order.0)
+        let in_line = self.line.front().map(|item| item.time);
+        let in_heap = self.heap.peek().map(|Reverse((order, ..))| order.0);
+        in_line.into_iter().chain(in_heap).min()
     }
 
     pub(super) fn newest(&self) -> Option<i64> {
@@ -88,14 +99,86 @@ impl Reorder {
     /// waits.
     pub(super) fn pop_run(&mut self, run: &mut Vec<Item>) -> bool {
         run.clear();
-        while let Some(Reverse(((time, identity, _), _, place))) = self.heap.peek() {
-            if run.first().is_some_and(|f| (f.time, f.matched.identity) != (*time, *identity)) {
-                break;
-            }
-            run.extend(self.items[*place].take());
-            self.free.push(*place);
-            self.heap.pop();
+        run.extend(self.pop());
+        while let (Some(first), Some(next)) = (run.first(), self.peek())
+            && (next.0, next.1) == (first.time, first.matched.identity)
+        {
+            run.extend(self.pop());
         }
         !run.is_empty()
+    }
+
+    /// The order of the earliest item.
+    fn peek(&self) -> Option<Order> {
+        let in_line = self.line.front().map(Item::order);
+        let in_heap = self.heap.peek().map(|Reverse((order, ..))| *order);
+        in_line.into_iter().chain(in_heap).min()
+    }
+
+    /// The earliest item.
+    fn pop(&mut self) -> Option<Item> {
+        // Of two that are alike, the one in the line came first: the other had to stand before the end of the line then,
+        // so it would have left before a later one could become the end.
+        let line_first = match (self.line.front(), self.heap.peek()) {
+            (Some(line), Some(Reverse((order, ..)))) => line.order() <= *order,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if line_first {
+            return self.line.pop_front();
+        }
+        let Reverse((_, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        self.items[place].take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::matches::Trace;
+
+    fn item(time: i64, identity: u8, rule: u32, delivery: u32) -> Item {
+        let matched = Match {
+            rule,
+            time: Some(time),
+            newest_before: None,
+            identity: [identity; 16],
+            stage: Stage::ResponseComplete,
+            cluster: delivery,
+            long_running: false,
+            trace: Trace::default(),
+        };
+        Item { time, matched, hop: None }
+    }
+
+    proptest! {
+        /// Pushed and popped in any turn: always the least by a stable sort of what waits.
+        #[test]
+        fn is_a_stable_sort(steps in prop::collection::vec((any::<bool>(), 0..6i64, 0..2u8, 0..2u32), 0..60)) {
+            let mut reorder = Reorder::default();
+            let mut waiting: Vec<(Order, u32)> = Vec::new();
+            let mut run = Vec::new();
+            for (delivery, (push, time, identity, rule)) in (0u32..).zip(steps) {
+                if push {
+                    let item = item(time, identity, rule, delivery);
+                    waiting.push((item.order(), delivery));
+                    reorder.push(item);
+                } else {
+                    prop_assert_eq!(reorder.pop_run(&mut run), !waiting.is_empty());
+                    waiting.sort_by_key(|(order, _)| *order);
+                    let event = |(order, _): &(Order, u32)| (order.0, order.1);
+                    let first = waiting.first().map(event);
+                    let alike = waiting.iter().take_while(|next| Some(event(next)) == first).count();
+                    let expected: Vec<_> = waiting.drain(..alike).collect();
+                    let got: Vec<_> = run.iter().map(|item| (item.order(), item.matched.cluster)).collect();
+                    prop_assert_eq!(got, expected);
+                }
+                prop_assert_eq!(reorder.len(), waiting.len());
+                prop_assert_eq!(reorder.oldest(), waiting.iter().map(|(order, _)| order.0).min());
+            }
+        }
     }
 }

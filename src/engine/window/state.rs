@@ -1,6 +1,7 @@
 //! The state of one group of one correlation: exact, and no more than it takes.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use super::chain::Chain;
 use super::fan::Hit;
@@ -13,8 +14,28 @@ const NEVER: i64 = i64::MIN;
 type Slot = (i64, u64);
 
 /// A group's state. A condition is judged at each of its matches.
+///
+/// Most groups never see a second match inside the timespan (think of one per credential), and one is too few for most
+/// conditions: such a group is one slot, on no heap. It becomes whole with the second match, and stays so.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) enum Group {
+    One(One),
+    Whole(Box<Whole>),
+}
+
+/// The only match inside the timespan: too few, or the group were whole.
+#[derive(Debug)]
+pub(super) struct One {
+    /// The value counted (in two parts: an `u128` would be aligned to 16 bytes), if values are.
+    value: [u64; 2],
+    time: i64,
+    /// Its evidence number and one; never 0, so that no byte is needed to tell the variants apart.
+    number: NonZeroU64,
+}
+
+/// The whole state of a group.
+#[derive(Debug)]
+pub(super) struct Whole {
     /// When the condition last held.
     last_held: i64,
     /// When it was last told.
@@ -50,18 +71,91 @@ pub(super) struct Verdict {
 }
 
 impl Group {
-    pub(super) fn new(plan: &Plan) -> Self {
+    /// No state; it holds on to nothing.
+    pub(super) fn nothing() -> Self {
+        Group::One(One { value: [0; 2], time: NEVER, number: NonZeroU64::MIN })
+    }
+
+    /// The state after a first match, and the verdict on it.
+    pub(super) fn first(plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) -> (Self, Option<Verdict>) {
+        if let Some(one) = One::of(plan, time, number, hit) {
+            return (Group::One(one), None);
+        }
+        let mut whole = Whole::new(plan);
+        let verdict = whole.feed(plan, time, number, hit);
+        (Group::Whole(Box::new(whole)), verdict)
+    }
+
+    /// Takes a match in and judges the condition. Times never go back.
+    pub(super) fn feed(&mut self, plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) -> Option<Verdict> {
+        if let Group::One(before) = self {
+            if let Some(one) = One::of(plan, time, number, hit).filter(|one| one.replaces(before, plan)) {
+                *before = one;
+                return None;
+            }
+            *self = Group::Whole(Box::new(before.whole(plan)));
+        }
+        match self {
+            Group::Whole(whole) => whole.feed(plan, time, number, hit),
+            Group::One(_) => None,
+        }
+    }
+
+    /// Whether this state is, from `now` on, as good as none.
+    pub(super) fn is_over(&self, plan: &Plan, now: i64) -> bool {
+        match self {
+            Group::One(one) => now.saturating_sub(one.time) > plan.timespan,
+            Group::Whole(whole) => whole.is_over(plan, now),
+        }
+    }
+}
+
+impl One {
+    /// A match by itself, if it is too few by itself.
+    fn of(plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) -> Option<One> {
+        let value = match (&plan.kind, hit.tuples.as_slice()) {
+            (Kind::Events, _) => 0,
+            (Kind::Values, [only]) => *only,
+            _ => return None,
+        };
+        let number = NonZeroU64::MIN.saturating_add(number);
+        plan.one_is_too_few.then_some(One { value: [value as u64, (value >> 64) as u64], time, number })
+    }
+
+    /// Whether nothing is left of the match before this one: it is over, or it was the same value.
+    fn replaces(&self, before: &One, plan: &Plan) -> bool {
+        self.time.saturating_sub(before.time) > plan.timespan
+            || (matches!(plan.kind, Kind::Values) && self.value == before.value)
+    }
+
+    /// The same as whole state. How many matches there were is asked only once a condition has held.
+    fn whole(&self, plan: &Plan) -> Whole {
+        let mut whole = Whole::new(plan);
+        let slot = (self.time, self.number.get() - 1);
+        match &mut whole.shape {
+            Shape::Events(slots) => slots.push_back(slot),
+            Shape::Values(values) => {
+                let [low, high] = self.value;
+                values.push((u128::from(high) << 64 | u128::from(low), slot));
+            }
+            Shape::All(_) | Shape::Ordered(_) => {}
+        }
+        whole
+    }
+}
+
+impl Whole {
+    fn new(plan: &Plan) -> Self {
         let shape = match plan.kind {
             Kind::Events => Shape::Events(VecDeque::new()),
             Kind::Values => Shape::Values(Vec::new()),
             Kind::All => Shape::All(vec![(NEVER, 0); plan.inputs()].into()),
             Kind::Ordered => Shape::Ordered(Box::new(Chain::new(plan.inputs()))),
         };
-        Group { last_held: NEVER, last_fired: NEVER, episode_from: NEVER, episode_matches: 0, shape }
+        Whole { last_held: NEVER, last_fired: NEVER, episode_from: NEVER, episode_matches: 0, shape }
     }
 
-    /// Takes a match in and judges the condition. Times never go back.
-    pub(super) fn feed(&mut self, plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) -> Option<Verdict> {
+    fn feed(&mut self, plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) -> Option<Verdict> {
         self.shape.add(plan, time, number, hit);
         self.episode_matches += 1;
         let verdict = self.judge(plan, time);
@@ -94,8 +188,7 @@ impl Group {
         })
     }
 
-    /// Whether this state is, from `now` on, as good as none.
-    pub(super) fn is_over(&self, plan: &Plan, now: i64) -> bool {
+    fn is_over(&self, plan: &Plan, now: i64) -> bool {
         let last = match &self.shape {
             Shape::Events(slots) => slots.back().map_or(NEVER, |s| s.0),
             Shape::Values(values) => values.last().map_or(NEVER, |v| v.1.0),

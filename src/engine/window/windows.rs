@@ -4,15 +4,14 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use smallvec::SmallVec;
 
 use super::evidence::Evidence;
-use super::fan::{Hit, Signal, hits};
+use super::fan::{Signal, hits};
+use super::groups::{Fed, Groups};
 use super::plan::{Hop, Plan, Plans, Reader};
 use super::reorder::Item;
-use super::state::{Group, Verdict};
+use super::state::Verdict;
 use super::{Settings, WindowStats};
 use crate::engine::matches::{Firing, Origin, Stage, Trace};
 
@@ -24,15 +23,6 @@ pub(super) struct Fired {
     pub(super) hop: Arc<Hop>,
     /// Index of the deciding match in its run.
     pub(super) item: usize,
-}
-
-/// The groups of one correlation.
-#[derive(Debug)]
-struct Groups {
-    map: HashMap<u128, Group>,
-    next_sweep: i64,
-    /// While no more groups are admitted: when it is worth looking again for some that are over.
-    next_try: i64,
 }
 
 /// A match is to be fed to a correlation. Ordered by the correlation, so that all that feeds it has happened, then by
@@ -53,6 +43,16 @@ struct Task {
     fired: Option<usize>,
 }
 
+impl Task {
+    fn of(entry: &Reader, reader: u32, from: Origin, item: usize, fired: Option<usize>, serial: u32) -> Task {
+        let rank = match from {
+            Origin::Rule(_) => 0,
+            Origin::Correlation(index) => index + 1,
+        };
+        Task { correlation: entry.correlation, rank, serial, from, reader, item, fired }
+    }
+}
+
 /// All windows of one cluster, or of those across clusters.
 #[derive(Debug)]
 pub(super) struct Windows {
@@ -66,10 +66,9 @@ pub(super) struct Windows {
 
 impl Windows {
     pub(super) fn new(plans: &Plans, settings: &Settings, across: bool) -> Self {
-        let groups = |_: &Plan| Groups { map: HashMap::new(), next_sweep: i64::MIN, next_try: i64::MIN };
         Windows {
             across,
-            groups: plans.correlations.iter().map(groups).collect(),
+            groups: plans.correlations.iter().map(|_| Groups::new()).collect(),
             evidence: Evidence::new(settings.evidence_bytes_max),
             tasks: BinaryHeap::new(),
             numbers: Vec::new(),
@@ -88,8 +87,23 @@ impl Windows {
         fired.clear();
         self.numbers.clear();
         self.numbers.resize(run.len(), None);
-        for (index, item) in run.iter().enumerate() {
-            self.enqueue(plans, item.origin(), index, None);
+        if let [item] = run {
+            // Readers stand in their order already. What one of them feeds by firing comes behind it, but perhaps before
+            // the next.
+            let from = item.origin();
+            for (reader, entry) in (0u32..).zip(self.readers(plans, from)) {
+                let task = Task::of(entry, reader, from, 0, None, 0);
+                while self.tasks.peek().is_some_and(|Reverse(earlier)| *earlier < task)
+                    && let Some(Reverse(earlier)) = self.tasks.pop()
+                {
+                    self.feed(plans, settings, run, &earlier, stats, fired);
+                }
+                self.feed(plans, settings, run, &task, stats, fired);
+            }
+        } else {
+            for (index, item) in run.iter().enumerate() {
+                self.enqueue(plans, item.origin(), index, None);
+            }
         }
         while let Some(Reverse(task)) = self.tasks.pop() {
             self.feed(plans, settings, run, &task, stats, fired);
@@ -105,14 +119,9 @@ impl Windows {
     }
 
     fn enqueue(&mut self, plans: &Plans, from: Origin, item: usize, fired: Option<usize>) {
-        let rank = match from {
-            Origin::Rule(_) => 0,
-            Origin::Correlation(index) => index + 1,
-        };
+        let serial = fired.map_or(item, |f| self.numbers.len() + f) as u32;
         for (reader, entry) in (0u32..).zip(self.readers(plans, from)) {
-            let serial = fired.map_or(item, |f| self.numbers.len() + f) as u32;
-            let task = Task { correlation: entry.correlation, rank, serial, from, reader, item, fired };
-            self.tasks.push(Reverse(task));
+            self.tasks.push(Reverse(Task::of(entry, reader, from, item, fired, serial)));
         }
     }
 
@@ -133,7 +142,7 @@ impl Windows {
             None => item.hop.clone(),
         };
         let signal = Signal {
-            captures: &item.matched.captures,
+            trace: &item.matched.trace,
             hop: hop.as_deref(),
             // A cluster's own lane needs no cluster in its keys.
             cluster: (self.across && !plan.across).then_some(item.matched.cluster),
@@ -146,16 +155,14 @@ impl Windows {
         }
         let number = self.number(run, task.item, stats);
         for hit in &hits {
-            let Some(group) = self.groups[index].admit(plan, index, settings, hit.key, item.time, stats) else {
-                continue;
-            };
-            let Some(verdict) = group.feed(plan, item.time, number, hit) else { continue };
+            let fed = Fed { time: item.time, number };
+            let Some(verdict) = self.groups[index].feed(plan, index, settings, fed, hit, stats) else { continue };
             let hop = Hop {
                 correlation: task.correlation,
-                group: hit.values.iter().copied().cloned().collect(),
+                group: hit.values.iter().map(|value| value.to_value()).collect(),
                 below: hop.clone(),
             };
-            let firing = self.firing(plan, settings, item, number, hit, &hop, verdict);
+            let firing = self.firing(plan, settings, item, number, &hop, verdict);
             fired.push(Fired { firing, hop: Arc::new(hop), item: task.item });
             self.enqueue(plans, Origin::Correlation(task.correlation), task.item, Some(fired.len() - 1));
         }
@@ -187,7 +194,6 @@ impl Windows {
         settings: &Settings,
         item: &Item,
         number: u64,
-        hit: &Hit<'_>,
         hop: &Hop,
         verdict: Verdict,
     ) -> Firing {
@@ -198,65 +204,21 @@ impl Windows {
         numbers.dedup();
         let excess = (numbers.len() + 1).saturating_sub(settings.events_max.max(1));
         let listed = &numbers[excess..];
-        let mut events: Vec<Arc<Trace>> = listed.iter().filter_map(|n| self.evidence.get(*n).cloned()).collect();
+        let mut events: Vec<Trace> = listed.iter().filter_map(|n| self.evidence.get(*n)).collect();
         let evidence_truncated = events.len() < listed.len();
-        events.push(Arc::clone(&item.matched.trace));
+        events.push(item.matched.trace.clone());
         Firing {
             origin: Origin::Correlation(hop.correlation),
             time: item.time,
             identity: item.matched.identity,
             cluster: item.matched.cluster,
-            trace: Arc::clone(&item.matched.trace),
-            group: plan.group_by.iter().cloned().zip(hit.values.iter().copied().cloned()).collect(),
+            trace: item.matched.trace.clone(),
+            group: plan.group_by.iter().cloned().zip(hop.group.iter().cloned()).collect(),
             count: verdict.count,
             window: Some((verdict.from, item.time)),
             events,
             evidence_truncated,
             late: false,
         }
-    }
-}
-
-impl Groups {
-    /// The state of a group, a new one if there is room.
-    fn admit(
-        &mut self,
-        plan: &Plan,
-        index: usize,
-        settings: &Settings,
-        key: u128,
-        now: i64,
-        stats: &mut WindowStats,
-    ) -> Option<&mut Group> {
-        if now >= self.next_sweep {
-            self.sweep(plan, index, now, stats);
-        }
-        if self.map.len() >= settings.keys_max && now >= self.next_try && !self.map.contains_key(&key) {
-            self.sweep(plan, index, now, stats);
-            // To look at every group for every new one would be quadratic.
-            self.next_try = now.saturating_add(plan.timespan / 16).saturating_add(1);
-        }
-        let full = self.map.len() >= settings.keys_max;
-        match self.map.entry(key) {
-            Entry::Occupied(entry) => Some(entry.into_mut()),
-            Entry::Vacant(_) if full => {
-                stats.keys_saturated[index] += 1;
-                None
-            }
-            Entry::Vacant(entry) => {
-                stats.live_keys[index] += 1;
-                Some(entry.insert(Group::new(plan)))
-            }
-        }
-    }
-
-    /// Drops the groups whose state is over at `now`, the time of the match at hand: never by the watermark, which may be
-    /// far ahead of it.
-    fn sweep(&mut self, plan: &Plan, index: usize, now: i64, stats: &mut WindowStats) {
-        let before = self.map.len();
-        self.map.retain(|_, group| !group.is_over(plan, now));
-        stats.live_keys[index] -= (before - self.map.len()) as u64;
-        // Twice in a timespan: each group is looked at a few times for every match of it.
-        self.next_sweep = now.saturating_add(plan.timespan / 2).saturating_add(1);
     }
 }

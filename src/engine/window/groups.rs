@@ -1,0 +1,160 @@
+//! The groups of one correlation: which there are, and the state of each.
+//!
+//! There may be millions, most of which see one match and are over. So states stand side by side in blocks, which never
+//! move and are used again, and the hash table beside them holds nothing but their places.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::fan::Hit;
+use super::plan::Plan;
+use super::state::{Group, Verdict};
+use super::{Settings, WindowStats};
+
+/// States in a block.
+const BLOCK: usize = 1024;
+
+/// A group: the hash of its values (in two parts: an `u128` would be aligned to 16 bytes) and its state.
+#[derive(Debug)]
+struct Kept {
+    key: [u64; 2],
+    group: Group,
+}
+
+const _: () = assert!(size_of::<Kept>() == 48, "ten million groups have to fit");
+
+/// The groups of one correlation.
+#[derive(Debug)]
+pub(super) struct Groups {
+    /// Places of the groups. Keys are hashes, but hashes that a client can choose: the table's own is seeded.
+    places: HashTable<u32>,
+    seed: RandomState,
+    kept: Blocks,
+    next_sweep: i64,
+    /// While no more groups are admitted: when it is worth looking again for some that are over.
+    next_try: i64,
+}
+
+/// A match to be fed to a group: its time and its evidence number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fed {
+    pub(super) time: i64,
+    pub(super) number: u64,
+}
+
+impl Groups {
+    pub(super) fn new() -> Self {
+        Groups {
+            places: HashTable::new(),
+            seed: RandomState::default(),
+            kept: Blocks::default(),
+            next_sweep: i64::MIN,
+            next_try: i64::MIN,
+        }
+    }
+
+    /// Feeds a match to its group, a new one if there is room, and gives the group's verdict. `index` is the
+    /// correlation's.
+    pub(super) fn feed(
+        &mut self,
+        plan: &Plan,
+        index: usize,
+        settings: &Settings,
+        fed: Fed,
+        hit: &Hit<'_>,
+        stats: &mut WindowStats,
+    ) -> Option<Verdict> {
+        let Fed { time: now, number } = fed;
+        let key = [hit.key as u64, (hit.key >> 64) as u64];
+        let hash = self.seed.hash_one(key);
+        if now >= self.next_sweep {
+            self.sweep(plan, index, now, stats);
+        }
+        if self.places.len() >= settings.keys_max && now >= self.next_try && self.find(hash, key).is_none() {
+            self.sweep(plan, index, now, stats);
+            // To look at every group for every new one would be quadratic.
+            self.next_try = now.saturating_add(plan.timespan / 16).saturating_add(1);
+        }
+        let full = self.places.len() >= settings.keys_max;
+        let Groups { places, seed, kept, .. } = self;
+        let same = |place: &u32| kept.get(*place).is_some_and(|k| k.key == key);
+        let rehash = |place: &u32| kept.get(*place).map_or(0, |k| seed.hash_one(k.key));
+        match places.entry(hash, same, rehash) {
+            Entry::Occupied(entry) => kept.get_mut(*entry.get())?.group.feed(plan, now, number, hit),
+            Entry::Vacant(_) if full => {
+                stats.keys_saturated[index] += 1;
+                None
+            }
+            Entry::Vacant(entry) => {
+                stats.live_keys[index] += 1;
+                let (group, verdict) = Group::first(plan, now, number, hit);
+                entry.insert(kept.put(Kept { key, group }));
+                verdict
+            }
+        }
+    }
+
+    fn find(&self, hash: u64, key: [u64; 2]) -> Option<&u32> {
+        self.places.find(hash, |place| self.kept.get(*place).is_some_and(|k| k.key == key))
+    }
+
+    /// Drops the groups whose state is over at `now`, the time of the match at hand: never by the watermark, which may be
+    /// far ahead of it.
+    fn sweep(&mut self, plan: &Plan, index: usize, now: i64, stats: &mut WindowStats) {
+        let Groups { places, kept, .. } = self;
+        let before = places.len();
+        places.retain(|place| {
+            let over = kept.get(*place).is_none_or(|k| k.group.is_over(plan, now));
+            if over {
+                kept.free(*place);
+            }
+            !over
+        });
+        stats.live_keys[index] -= (before - places.len()) as u64;
+        // Twice in a timespan: each group is looked at a few times for every match of it.
+        self.next_sweep = now.saturating_add(plan.timespan / 2).saturating_add(1);
+    }
+}
+
+/// States by their places. All blocks but the last are full.
+#[derive(Debug, Default)]
+struct Blocks {
+    blocks: Vec<Vec<Kept>>,
+    /// Places that are free again.
+    free: Vec<u32>,
+}
+
+impl Blocks {
+    fn get(&self, place: u32) -> Option<&Kept> {
+        self.blocks.get(place as usize / BLOCK)?.get(place as usize % BLOCK)
+    }
+
+    fn get_mut(&mut self, place: u32) -> Option<&mut Kept> {
+        self.blocks.get_mut(place as usize / BLOCK)?.get_mut(place as usize % BLOCK)
+    }
+
+    /// Puts a state where there is room, and says where.
+    fn put(&mut self, kept: Kept) -> u32 {
+        if let Some(place) = self.free.pop() {
+            self.blocks[place as usize / BLOCK][place as usize % BLOCK] = kept;
+            return place;
+        }
+        if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
+            // A correlation with few groups needs no whole block.
+            self.blocks.push(if self.blocks.is_empty() { Vec::new() } else { Vec::with_capacity(BLOCK) });
+        }
+        let last = self.blocks.len() - 1;
+        self.blocks[last].push(kept);
+        (last * BLOCK + self.blocks[last].len() - 1) as u32
+    }
+
+    fn free(&mut self, place: u32) {
+        if let Some(kept) = self.get_mut(place) {
+            kept.group = Group::nothing();
+            self.free.push(place);
+        }
+    }
+}
