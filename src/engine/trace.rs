@@ -72,8 +72,8 @@ impl Trace {
         let (mut structure, arena, site) = (Structure::default(), Bump::new(), Site::default());
         let whole = Raw { start: 0, end: text.len() };
         // It was read once before it was kept, so it reads again; an empty excerpt would show if that were wrong.
-        let made = structure.build(text).ok().and_then(|()| {
-            let doc = Doc { text, structure: &structure };
+        let made = structure.build(text).ok().and_then(|text| {
+            let doc = Doc::new(text, &structure);
             Event::parse(doc, whole, &arena, &site, "").ok().map(|event| excerpt(&event))
         });
         placed(made.unwrap_or_default())
