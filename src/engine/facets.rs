@@ -18,39 +18,36 @@ use crate::rules::expr::{Op, StrHow, StrOp};
 pub enum Facet {
     /// Verb, resource, subresource, API group, code, outcome and stage, and whether the audit id is a UUID.
     Deed,
-    /// The user with its groups, its kind of credential and what else authenticators know of it; and whom it acts as.
+    /// The user with its groups, its kind of credential and what else authenticators know of it; whom it acts as, and with
+    /// which client (a user mostly has one, and exemptions ask for both).
     Actor,
     /// The namespace and the cluster.
     Place,
-    /// The user agent.
-    Agent,
     /// The annotations.
     Annotations,
 }
 
 /// How many facets there are.
-pub const FACETS: usize = 5;
+pub const FACETS: usize = 4;
 
 impl Facet {
     /// All of them, those that narrow most first.
-    pub const ALL: [Facet; FACETS] = [Facet::Deed, Facet::Actor, Facet::Place, Facet::Agent, Facet::Annotations];
+    pub const ALL: [Facet; FACETS] = [Facet::Deed, Facet::Actor, Facet::Place, Facet::Annotations];
 
     /// The facet that the field's values follow from, if they follow from one.
     pub fn of(field: &Field) -> Option<Facet> {
         let whole = field.path.0.is_empty();
         Some(match field.root {
             Root::Fast(Fast::Verb | Fast::Resource | Fast::Subresource | Fast::ApiGroup | Fast::Code) => Facet::Deed,
-            Root::Fast(Fast::Username) => Facet::Actor,
+            Root::Fast(Fast::Username | Fast::UserAgent) => Facet::Actor,
             Root::Fast(Fast::Namespace) => Facet::Place,
-            Root::Fast(Fast::UserAgent) => Facet::Agent,
             Root::Slot(Slot::Stage) if whole => Facet::Deed,
             Root::Slot(Slot::User) if matches!(&*field.path.0, [Part::Run(run)] if &**run == "groups") => Facet::Actor,
             Root::Slot(Slot::ImpersonatedUser) => Facet::Actor,
             Root::Derived(Derived::Outcome | Derived::LongRunning | Derived::AuditIdIsUuid) => Facet::Deed,
             Root::Derived(Derived::ActorUsername | Derived::ActorGroups) => Facet::Actor,
-            Root::Derived(Derived::ActorSubjects | Derived::ActorKind) => Facet::Actor,
+            Root::Derived(Derived::ActorSubjects | Derived::ActorKind | Derived::UserAgentProduct) => Facet::Actor,
             Root::Derived(Derived::Cluster) => Facet::Place,
-            Root::Derived(Derived::UserAgentProduct) => Facet::Agent,
             Root::Derived(Derived::Decision) | Root::Slot(Slot::Annotations) => Facet::Annotations,
             _ => return None,
         })
@@ -91,6 +88,7 @@ impl Facet {
                 add(event.username_bytes());
                 add(event.groups_raw().map_or(&[], |raw| event.doc().bytes(raw)));
                 add(event.slot_bytes(Slot::ImpersonatedUser));
+                add(event.slot_bytes(Slot::UserAgent));
                 let sound = event.each_extra(&mut |key, value| {
                     add(key);
                     add(match event.doc().kind(value) {
@@ -107,7 +105,6 @@ impl Facet {
                 add(event.namespace().map_or(b"\xfe", str::as_bytes));
                 add(event.cluster().as_bytes());
             }
-            Facet::Agent => add(event.slot_bytes(Slot::UserAgent)),
             Facet::Annotations => add(event.slot_bytes(Slot::Annotations)),
         }
     }

@@ -1,6 +1,7 @@
 //! One audit event as rules see it.
 
 mod actor;
+mod credential;
 pub mod derived;
 mod exec;
 mod header;

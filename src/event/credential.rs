@@ -1,0 +1,75 @@
+//! With which credential a request was made, and what authenticators know of the user (`user.extra`).
+
+use std::ops::ControlFlow;
+
+use super::json::{Kind, Raw};
+use super::view::{Event, Slot};
+use super::walk::Node;
+
+/// Where `user.extra` tells credentials apart (Kubernetes 1.32 and later).
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
+impl<'a> Event<'a> {
+    /// `user.extra` `authentication.kubernetes.io/credential-id`, as it stands.
+    pub(super) fn credential(&self) -> Option<Raw> {
+        *self.kept.credential.get_or_init(|| {
+            if !self.has_duplicate_keys() {
+                let extra = self.extra_raw().filter(|raw| self.doc.kind(*raw) == Kind::Object)?;
+                return self.find_member(extra, CREDENTIAL_ID);
+            }
+            let mut found = None;
+            for user in self.objects(Slot::User) {
+                let extra = self.member(user, "extra").filter(|raw| self.doc.kind(*raw) == Kind::Object);
+                found = extra.and_then(|raw| self.member(raw, CREDENTIAL_ID)).or(found);
+            }
+            found
+        })
+    }
+
+    /// Shows `visit` the members of `user.extra`, keys as they stand. Whether they are well-formed.
+    pub(crate) fn each_extra(&self, visit: &mut dyn FnMut(&[u8], Raw)) -> bool {
+        let Some(extra) = self.extra_raw().filter(|raw| self.doc.kind(*raw) == Kind::Object) else { return true };
+        // Walked once for both, unless a key is spelled in an unusual way.
+        let (mut found, mut plain) = (None, true);
+        for member in self.doc.members(extra) {
+            let Ok((key, value)) = member else { return false };
+            let name = &self.doc.text[key.start + 1..key.end - 1];
+            visit(name, value);
+            plain &= !name.contains(&b'\\');
+            if name == CREDENTIAL_ID.as_bytes() {
+                found = Some(value);
+            }
+        }
+        if plain && !self.has_duplicate_keys() {
+            let _ = self.kept.credential.set(found);
+        }
+        true
+    }
+
+    /// The kind of the credential, by the text before its `=`; if there is more than one, all of them as they stand.
+    pub(crate) fn credential_kind(&self) -> &'a [u8] {
+        match self.single_credential() {
+            Some(None) => b"\xff",
+            Some(Some(id)) => id.find('=').map_or(id, |at| &id[..=at]).as_bytes(),
+            None => self.credential().map_or(&[], |raw| self.doc.bytes(raw)),
+        }
+    }
+
+    /// The credential's id if there is one at most; `None` if there are several.
+    pub fn single_credential(&self) -> Option<Option<&'a str>> {
+        *self.kept.single_credential.get_or_init(|| {
+            let Some(raw) = self.credential() else { return Some(None) };
+            let (mut count, mut text) = (0, None);
+            let _ = self.scalars(Node::Json(raw), &mut |node| {
+                count += 1;
+                text = if let Node::Json(raw) = node { self.text(raw) } else { None };
+                if count < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            match (count, text) {
+                (0, _) => Some(None),
+                (1, Some(text)) => Some(Some(text)),
+                _ => None,
+            }
+        })
+    }
+}
