@@ -71,7 +71,7 @@ impl<'a> Captured<'a> {
         if shown.len() <= SHOWN_MAX {
             return shown;
         }
-        Cow::Owned(shown[..shown.floor_char_boundary(SHOWN_MAX)].to_owned())
+        Cow::Owned(cut(&shown, SHOWN_MAX).to_owned())
     }
 
     /// The value by itself.
@@ -259,9 +259,19 @@ impl Recorder {
     }
 }
 
-/// As much of a text as it takes to show it as if it were all there: redaction cuts what is longer than its limit.
+/// As much of a text as it takes to show it as if it were all there: redaction cuts what is longer than its limit, so one
+/// character more will do.
 fn enough(text: &str) -> &str {
-    if text.len() <= redact::TEXT_MAX { text } else { &text[..text.ceil_char_boundary(redact::TEXT_MAX + 1)] }
+    cut(text, redact::TEXT_MAX + char::MAX.len_utf8())
+}
+
+/// A text of at most `max` bytes, cut between characters.
+fn cut(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 fn put(bytes: &mut Vec<u8>, text: &str) {

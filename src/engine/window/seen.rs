@@ -1,6 +1,7 @@
 //! The requests that already matched a rule, so that another stage or delivery of them does not count again.
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::{Settings, WindowStats};
 use crate::engine::matches::Identity;
@@ -40,36 +41,16 @@ impl Seen {
 
     /// A match is released into windows at time `at` (which never goes back): what was known of it before.
     pub(super) fn release(&mut self, key: Key, at: i64, stats: &mut WindowStats) -> Sight {
-        let sight = self.look(&key, at);
-        if sight != Sight::Known {
-            self.remember(&key, at, false, stats);
-        }
-        sight
+        self.see(&key, at, false, stats)
     }
 
     /// A late match arrives while the watermark is `at`: whether nothing of it was told yet.
     pub(super) fn tell(&mut self, key: Key, at: i64, stats: &mut WindowStats) -> bool {
-        let new = self.look(&key, at) == Sight::New;
-        if new {
-            self.remember(&key, at, true, stats);
-        }
-        new
+        self.see(&key, at, true, stats) == Sight::New
     }
 
-    fn look(&self, key: &Key, at: i64) -> Sight {
-        match self.entries.get(&key.hash) {
-            Some(packed) if at <= packed >> 1 => {
-                if packed & 1 == 1 {
-                    Sight::Told
-                } else {
-                    Sight::Known
-                }
-            }
-            _ => Sight::New,
-        }
-    }
-
-    fn remember(&mut self, key: &Key, at: i64, told: bool, stats: &mut WindowStats) {
+    /// What is known of a match; it is remembered if it is new, and if it now enters windows after it was told.
+    fn see(&mut self, key: &Key, at: i64, told: bool, stats: &mut WindowStats) -> Sight {
         if at >= self.next_sweep {
             self.sweep(at);
         }
@@ -77,11 +58,28 @@ impl Seen {
             self.sweep(at);
             self.evict(stats);
         }
-        if self.max > 0 {
-            let horizon = if key.long_running { self.horizon_long } else { self.horizon };
-            // Years beyond 70 000 are no times; 62 bits keep the flag's place free.
-            let until = at.saturating_add(horizon).clamp(i64::MIN >> 1, i64::MAX >> 1);
-            self.entries.insert(key.hash, until << 1 | i64::from(told));
+        let horizon = if key.long_running { self.horizon_long } else { self.horizon };
+        // Years beyond 70 000 are no times; 62 bits keep the flag's place free.
+        let until = at.saturating_add(horizon).clamp(i64::MIN >> 1, i64::MAX >> 1);
+        let packed = until << 1 | i64::from(told);
+        match self.entries.entry(key.hash) {
+            Entry::Occupied(entry) if at <= entry.get() >> 1 => {
+                let was_told = entry.get() & 1 == 1;
+                if was_told && !told {
+                    *entry.into_mut() = packed;
+                }
+                if was_told { Sight::Told } else { Sight::Known }
+            }
+            Entry::Occupied(entry) => {
+                *entry.into_mut() = packed;
+                Sight::New
+            }
+            Entry::Vacant(entry) => {
+                if self.max > 0 {
+                    entry.insert(packed);
+                }
+                Sight::New
+            }
         }
     }
 
