@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, Timelike};
 use ipnet::IpNet;
@@ -14,13 +15,10 @@ use crate::event::json::Kind;
 use crate::event::path::{Fast, Field, Path, Root};
 use crate::event::view::{Event, Slot};
 use crate::event::walk::{Missing, Node};
-use crate::rules::expr::{Cmp, Expr, FieldRefHow, FieldRefOp, Op, RegexOp, Test, TimePart};
+use crate::rules::expr::{Cmp, Expr, FieldRefHow, FieldRefOp, Op, Test, TimePart};
 
 /// Ranks negated parts behind all others.
 const NEGATED: u32 = 1_000_000;
-
-/// Largest compiled regular expression, in bytes.
-const REGEX_SIZE_MAX: usize = 1 << 20;
 
 /// The verdict of a condition on one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +74,7 @@ pub struct Check {
     texts: Texts,
     numbers: Vec<(Cmp, f64)>,
     bools: Vec<bool>,
-    regexes: Vec<Regex>,
+    regexes: Vec<Arc<Regex>>,
     networks: Vec<IpNet>,
     references: Vec<(Field, FieldRefOp)>,
     times: Vec<(TimePart, Cmp, i64)>,
@@ -330,7 +328,7 @@ impl Check {
                 Op::Str(_) | Op::Never => {}
                 Op::Num(cmp, number) => check.numbers.push((*cmp, *number)),
                 Op::Bool(value) => check.bools.push(*value),
-                Op::Regex(op) => check.regexes.push(regex_of(op)?),
+                Op::Regex(op) => check.regexes.push(Arc::clone(&op.built.0)),
                 Op::Cidr(network) => check.networks.push(*network),
                 Op::FieldRef(op) => check.references.push((Field::parse(&op.field), op.clone())),
                 Op::Time(part, cmp, value) => check.times.push((*part, *cmp, *value)),
@@ -432,19 +430,6 @@ pub fn scalar_text<'a>(event: &Event<'a>, node: Node<'a>) -> Option<&'a str> {
         },
         Node::Patch { .. } => None,
     }
-}
-
-/// Compiles a regular expression within its limits.
-///
-/// # Errors
-/// What the regex crate says of the pattern.
-pub fn regex_of(op: &RegexOp) -> Result<Regex, regex::Error> {
-    regex::RegexBuilder::new(&op.pattern)
-        .case_insensitive(op.case_insensitive)
-        .multi_line(op.multi_line)
-        .dot_matches_new_line(op.dot_matches_new_line)
-        .size_limit(REGEX_SIZE_MAX)
-        .build()
 }
 
 fn time_part(text: &str, part: TimePart) -> Option<i64> {

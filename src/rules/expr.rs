@@ -3,7 +3,13 @@
 //! Sigma rules lower to [`Expr`] today; Falco's conditions are a second front end to the same type. An expression is
 //! evaluated over one event with three values: true, false, and *unknown* (a body it asks for was dropped).
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
+use regex::Regex;
+
+/// The largest compiled regular expression, in bytes.
+const MAX_REGEX: usize = 1 << 20;
 
 /// A condition over one event.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,7 +158,44 @@ pub struct RegexOp {
     pub multi_line: bool,
     /// Flag `s`: `.` matches newlines.
     pub dot_matches_new_line: bool,
+    /// What the pattern compiles to.
+    pub built: Built,
 }
+
+impl RegexOp {
+    /// Compiles a pattern within its limits.
+    ///
+    /// # Errors
+    /// What the regex crate says of the pattern.
+    pub fn new(
+        pattern: &str,
+        case_insensitive: bool,
+        multi_line: bool,
+        dot_matches_new_line: bool,
+    ) -> Result<Self, regex::Error> {
+        let built = regex::RegexBuilder::new(pattern)
+            .case_insensitive(case_insensitive)
+            .multi_line(multi_line)
+            .dot_matches_new_line(dot_matches_new_line)
+            .size_limit(MAX_REGEX)
+            .build()?;
+        let (pattern, built) = (pattern.to_owned(), Built(Arc::new(built)));
+        Ok(RegexOp { pattern, case_insensitive, multi_line, dot_matches_new_line, built })
+    }
+}
+
+/// A compiled pattern, shared by every condition it ends up in: a filter's stands in that of each rule it applies to.
+#[derive(Debug, Clone)]
+pub struct Built(pub Arc<Regex>);
+
+/// The pattern and its flags tell all; what they compile to tells nothing more.
+impl PartialEq for Built {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Built {}
 
 /// Comparison with another field of the event.
 #[derive(Debug, Clone, PartialEq, Eq)]

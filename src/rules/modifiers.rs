@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use regex::RegexBuilder;
 
 use super::Placeholders;
 use super::diagnostic::{Report, did_you_mean};
@@ -12,8 +11,6 @@ use super::expr::{Cmp, FieldRefHow, FieldRefOp, GlobPart, Op, RegexOp, Span, Tim
 use super::strings::{self, MAX_EXPANSION, Place, TooMany};
 use super::yaml::{Node, Value};
 
-/// The largest compiled regular expression, in bytes.
-pub const MAX_REGEX: usize = 1 << 20;
 /// The most parts of a pattern. Each `*` may make a match look at the whole value once more.
 const MAX_PARTS: usize = 128;
 
@@ -388,25 +385,17 @@ impl Values<'_> {
     }
 
     fn regex(&mut self, flags: Flags, pattern: &str) -> Option<Op> {
-        let built = RegexBuilder::new(pattern)
-            .case_insensitive(flags.case_insensitive)
-            .multi_line(flags.multi_line)
-            .dot_matches_new_line(flags.dot_matches_new_line)
-            .size_limit(MAX_REGEX)
-            .build();
-        if let Err(error) = built {
-            // The crate draws the pattern over several lines; its last line says what is wrong.
-            let full = error.to_string();
-            let why = full.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            let help = full.contains("look-around").then_some("Sigma's regular expressions have no look-around");
-            return self.fail("invalid-regex", format!("invalid regular expression: {why}"), help);
+        let Flags { case_insensitive, multi_line, dot_matches_new_line } = flags;
+        match RegexOp::new(pattern, case_insensitive, multi_line, dot_matches_new_line) {
+            Ok(op) => Some(Op::Regex(op)),
+            Err(error) => {
+                // The crate draws the pattern over several lines; its last line says what is wrong.
+                let full = error.to_string();
+                let why = full.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                let help = full.contains("look-around").then_some("Sigma's regular expressions have no look-around");
+                self.fail("invalid-regex", format!("invalid regular expression: {why}"), help)
+            }
         }
-        Some(Op::Regex(RegexOp {
-            pattern: pattern.to_owned(),
-            case_insensitive: flags.case_insensitive,
-            multi_line: flags.multi_line,
-            dot_matches_new_line: flags.dot_matches_new_line,
-        }))
     }
 
     fn network(&mut self, text: &str) -> Option<Op> {

@@ -33,7 +33,7 @@ fn show_op(op: &Op) -> String {
         Op::Exists(false) => "absent".into(),
         Op::Null => "null".into(),
         Op::Str(op) => format!("{}{}", if op.cased { "^" } else { "" }, show_text(&op.how)),
-        Op::Regex(RegexOp { pattern, case_insensitive, multi_line, dot_matches_new_line }) => {
+        Op::Regex(RegexOp { pattern, case_insensitive, multi_line, dot_matches_new_line, .. }) => {
             let flags = [(case_insensitive, "i"), (multi_line, "m"), (dot_matches_new_line, "s")];
             let flags: String = flags.into_iter().filter(|(on, _)| **on).map(|(_, flag)| flag).collect();
             format!("/{pattern}/{flags}")
