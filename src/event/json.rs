@@ -14,6 +14,8 @@ pub struct Doc<'a> {
     pub text: &'a [u8],
     /// Its index.
     pub structure: &'a Structure,
+    /// The text again, as what it was found to be when it was indexed; empty if it was found to be flawed.
+    utf8: &'a str,
 }
 
 /// One JSON value: where it stands. Its first byte tells its kind.
@@ -43,6 +45,17 @@ pub enum Kind {
 }
 
 impl<'a> Doc<'a> {
+    /// A text that was indexed without finding a flaw.
+    #[inline]
+    pub fn new(text: &'a str, structure: &'a Structure) -> Self {
+        Doc { text: text.as_bytes(), structure, utf8: text }
+    }
+
+    /// A text that is walked although it is flawed; its strings may not be UTF-8.
+    pub fn flawed(text: &'a [u8], structure: &'a Structure) -> Self {
+        Doc { text, structure, utf8: "" }
+    }
+
     /// The bytes of a value.
     #[inline]
     pub fn bytes(&self, raw: Raw) -> &'a [u8] {
@@ -103,6 +116,12 @@ impl<'a> Doc<'a> {
         Members { doc: self, at: raw.start + 1, first: true, done: false }
     }
 
+    /// The members of the object at `raw`, to be asked for in the order in which they probably stand.
+    #[inline]
+    pub fn members_in_order(self, raw: Raw) -> InOrder<'a> {
+        InOrder { members: self.members(raw), key_at: raw.start + 1 }
+    }
+
     /// The elements of the array at `raw`, in order.
     #[inline]
     pub fn elements(self, raw: Raw) -> Elements<'a> {
@@ -116,6 +135,21 @@ impl<'a> Doc<'a> {
     /// decoder (Go's encoding/json).
     #[inline]
     pub fn string(&self, raw: Raw) -> Result<Cow<'a, str>, Flaw> {
+        match self.plain(raw) {
+            Some(text) => Ok(Cow::Borrowed(text)),
+            None => self.unescaped(raw),
+        }
+    }
+
+    /// The text of the string at `raw` if it stands there as it is, without escapes.
+    #[inline]
+    pub fn plain(&self, raw: Raw) -> Option<&'a str> {
+        let inner = raw.start + 1..raw.end - 1;
+        if self.structure.has_backslash(inner.clone()) { None } else { self.utf8.get(inner) }
+    }
+
+    #[cold]
+    fn unescaped(&self, raw: Raw) -> Result<Cow<'a, str>, Flaw> {
         let inner = &self.text[raw.start + 1..raw.end - 1];
         if memchr::memchr(b'\\', inner).is_none() {
             return std::str::from_utf8(inner).map(Cow::Borrowed).map_err(|_| Flaw::Utf8);
@@ -125,10 +159,34 @@ impl<'a> Doc<'a> {
         Ok(Cow::Owned(out))
     }
 
+    /// The name of the member whose key stands at `raw`, escapes resolved.
+    ///
+    /// # Errors
+    /// As [`Doc::string`].
+    #[inline]
+    pub fn name(&self, raw: Raw) -> Result<Cow<'a, [u8]>, Flaw> {
+        let inner = raw.start + 1..raw.end - 1;
+        if self.structure.has_backslash(inner.clone()) {
+            return self.string(raw).map(|name| Cow::Owned(name.into_owned().into_bytes()));
+        }
+        Ok(Cow::Borrowed(&self.text[inner]))
+    }
+
+    /// Whether the value at `raw` is no string, or one whose escapes are JSON's.
+    #[inline]
+    pub fn escapes_are_valid(&self, raw: Raw) -> bool {
+        self.text[raw.start] != b'"' || {
+            let inner = raw.start + 1..raw.end - 1;
+            !self.structure.has_backslash(inner.clone()) || escapes_are_valid(&self.text[inner])
+        }
+    }
+
     /// Whether the key at `raw` reads as `name`, escapes resolved.
     pub fn key_is(&self, raw: Raw, name: &str) -> bool {
         let inner = &self.text[raw.start + 1..raw.end - 1];
-        inner == name.as_bytes() || (inner.contains(&b'\\') && self.string(raw).is_ok_and(|key| key == name))
+        inner == name.as_bytes()
+            || (self.structure.has_backslash(raw.start + 1..raw.end - 1)
+                && self.string(raw).is_ok_and(|key| key == name))
     }
 }
 
@@ -146,8 +204,37 @@ impl Members<'_> {
         self.at
     }
 
+    /// The next member, if it stands as the API server writes it, without white space; `None` tells nothing but that the
+    /// general way must be taken.
+    #[inline]
+    fn dense(&self) -> Option<(Raw, Raw)> {
+        let text = self.doc.text;
+        let open = match self.first {
+            true => self.at,
+            false if *text.get(self.at)? == b',' => self.at + 1,
+            false => return None,
+        };
+        if *text.get(open)? != b'"' {
+            return None;
+        }
+        let close = self.doc.structure.next_quote(open + 1)?;
+        if *text.get(close + 1)? != b':' {
+            return None;
+        }
+        Some((Raw { start: open, end: close + 1 }, self.doc.value(close + 2).ok()?))
+    }
+
     #[inline]
     fn step(&mut self) -> Result<Option<(Raw, Raw)>, Flaw> {
+        if let Some((key, value)) = self.dense() {
+            self.first = false;
+            self.at = value.end;
+            return Ok(Some((key, value)));
+        }
+        self.spaced()
+    }
+
+    fn spaced(&mut self) -> Result<Option<(Raw, Raw)>, Flaw> {
         let doc = self.doc;
         let Some(at) = separator(&doc, self.at, self.first, b'}', &mut self.at)? else { return Ok(None) };
         self.first = false;
@@ -173,6 +260,41 @@ impl Iterator for Members<'_> {
         let step = self.step().transpose();
         self.done = !matches!(step, Some(Ok(_)));
         step
+    }
+}
+
+/// Members that are asked for by name, in the order in which they probably stand. What is asked for in vain costs one
+/// comparison; where the guess was wrong, [`InOrder::rest`] goes on in the general way.
+pub struct InOrder<'a> {
+    members: Members<'a>,
+    /// Where the next member's key starts; beyond the text if no other member can follow in the dense way.
+    key_at: usize,
+}
+
+impl<'a> InOrder<'a> {
+    /// The value of the next member, if `name` (with its quotes and colon) is how it starts.
+    #[inline(always)]
+    pub fn take<const N: usize>(&mut self, name: &[u8; N]) -> Option<Raw> {
+        let text = self.members.doc.text;
+        if text.get(self.key_at..)?.first_chunk::<N>()? != name {
+            return None;
+        }
+        self.value(self.key_at + N)
+    }
+
+    #[inline(never)]
+    fn value(&mut self, at: usize) -> Option<Raw> {
+        let doc = self.members.doc;
+        let value = doc.value(at).ok()?;
+        self.members.first = false;
+        self.members.at = value.end;
+        self.key_at = if doc.text.get(value.end) == Some(&b',') { value.end + 1 } else { doc.text.len() };
+        Some(value)
+    }
+
+    /// The members that have not been taken.
+    pub fn rest(self) -> Members<'a> {
+        self.members
     }
 }
 
@@ -335,8 +457,7 @@ mod tests {
 
     fn walk(text: &str) -> Result<Vec<(String, String)>, Flaw> {
         let mut structure = Structure::default();
-        structure.build(text.as_bytes())?;
-        let doc = Doc { text: text.as_bytes(), structure: &structure };
+        let doc = Doc::new(structure.build(text.as_bytes())?, &structure);
         let raw = doc.value(0)?;
         doc.members(raw)
             .map(|member| {

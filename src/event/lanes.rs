@@ -30,7 +30,6 @@ impl Lanes for Portable {
             masks.backslash |= u64::from(byte == b'\\') << at;
             masks.bracket |= u64::from(matches!(byte | 0x20, b'{' | b'}')) << at;
             masks.control |= u64::from(byte < 0x20) << at;
-            masks.non_ascii |= u64::from(byte >= 0x80) << at;
         }
         masks
     }
@@ -76,22 +75,26 @@ mod x86 {
         fn masks(block: &[u8; 64]) -> Masks {
             // SAFETY: only instantiated inside `avx2`, which has the feature; both loads stay inside the 64 bytes.
             unsafe {
-                let halves =
-                    [_mm256_loadu_si256(block.as_ptr().cast()), _mm256_loadu_si256(block.as_ptr().add(32).cast())];
-                let both = |f: &dyn Fn(__m256i) -> __m256i| -> u64 {
-                    let [low, high] = halves.map(|half| _mm256_movemask_epi8(f(half)) as u32);
-                    u64::from(low) | u64::from(high) << 32
+                let low = _mm256_loadu_si256(block.as_ptr().cast());
+                let high = _mm256_loadu_si256(block.as_ptr().add(32).cast());
+                let bits = |low, high| {
+                    u64::from(_mm256_movemask_epi8(low) as u32) | u64::from(_mm256_movemask_epi8(high) as u32) << 32
                 };
-                let is = |half, byte: u8| _mm256_cmpeq_epi8(half, _mm256_set1_epi8(byte as i8));
+                let are = |low, high, byte: u8| {
+                    let byte = _mm256_set1_epi8(byte as i8);
+                    bits(_mm256_cmpeq_epi8(low, byte), _mm256_cmpeq_epi8(high, byte))
+                };
+                let bracket = |half| {
+                    let lower = _mm256_or_si256(half, _mm256_set1_epi8(0x20));
+                    let is = |byte: u8| _mm256_cmpeq_epi8(lower, _mm256_set1_epi8(byte as i8));
+                    _mm256_or_si256(is(b'{'), is(b'}'))
+                };
+                let control = |half| _mm256_cmpeq_epi8(_mm256_min_epu8(half, _mm256_set1_epi8(0x1f)), half);
                 Masks {
-                    quote: both(&|half| is(half, b'"')),
-                    backslash: both(&|half| is(half, b'\\')),
-                    bracket: both(&|half| {
-                        let lower = _mm256_or_si256(half, _mm256_set1_epi8(0x20));
-                        _mm256_or_si256(is(lower, b'{'), is(lower, b'}'))
-                    }),
-                    control: both(&|half| _mm256_cmpeq_epi8(_mm256_min_epu8(half, _mm256_set1_epi8(0x1f)), half)),
-                    non_ascii: both(&|half| half),
+                    quote: are(low, high, b'"'),
+                    backslash: are(low, high, b'\\'),
+                    bracket: bits(bracket(low), bracket(high)),
+                    control: bits(control(low), control(high)),
                 }
             }
         }
@@ -130,7 +133,6 @@ mod x86 {
                         _mm_or_si128(is(lower, b'{'), is(lower, b'}'))
                     }),
                     control: all(&|quarter| _mm_cmpeq_epi8(_mm_min_epu8(quarter, _mm_set1_epi8(0x1f)), quarter)),
-                    non_ascii: all(&|quarter| quarter),
                 }
             }
         }

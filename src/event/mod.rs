@@ -3,6 +3,7 @@
 mod actor;
 pub mod derived;
 mod exec;
+mod header;
 pub mod identity;
 pub mod json;
 mod lanes;

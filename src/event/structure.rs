@@ -1,9 +1,11 @@
 //! The structural index of a JSON text: where strings begin and end and where brackets stand outside of them.
 //!
-//! One pass over the bytes, 64 at a time, leaves two bits per byte: *quote* (a quote that opens or closes a string) and
-//! *bracket* (one of `{}[]` outside of strings). Everything that walks the text afterwards jumps along these bits, so
-//! that a body nobody asks for costs a bit per bracket. The pass also finds what no valid line may hold: control
-//! characters inside strings, a string that never closes, and bytes that are not UTF-8.
+//! One pass over the bytes, 64 at a time, leaves three bits per byte: *quote* (a quote that opens or closes a string),
+//! *bracket* (one of `{}[]` outside of strings) and *backslash*. Everything that walks the text afterwards jumps along
+//! these bits, so that a body nobody asks for costs a bit per bracket, and a string without escapes is known to be one.
+//! The pass also finds what no valid line may hold: control characters inside strings, and a string that never closes.
+
+use std::ops::Range;
 
 use super::lanes::{self, Lanes, Portable};
 
@@ -36,9 +38,16 @@ pub enum Flaw {
 /// The index of one text; reused from record to record so that it allocates only when a longer one comes.
 #[derive(Debug, Default)]
 pub struct Structure {
-    quotes: Vec<u64>,
-    brackets: Vec<u64>,
+    words: Vec<Word>,
     closed: bool,
+}
+
+/// What is kept of a block of 64 bytes.
+#[derive(Debug, Default, Clone, Copy)]
+struct Word {
+    quote: u64,
+    bracket: u64,
+    backslash: u64,
 }
 
 /// Which bytes of a block of 64 are what.
@@ -48,7 +57,6 @@ pub(super) struct Masks {
     pub backslash: u64,
     pub bracket: u64,
     pub control: u64,
-    pub non_ascii: u64,
 }
 
 /// What one block hands on to the next.
@@ -57,28 +65,25 @@ struct Carry {
     escaped: u64,
     in_string: u64,
     bad_control: u64,
-    non_ascii: u64,
 }
 
 impl Structure {
-    /// Indexes `text`, replacing what was there.
+    /// Indexes `text`, replacing what was there, and gives it back as what it has been found to be.
     ///
     /// # Errors
     /// The first flaw found, without its place: who reports it locates the whole document.
-    pub fn build(&mut self, text: &[u8]) -> Result<(), Flaw> {
-        self.quotes.clear();
-        self.brackets.clear();
+    pub fn build<'t>(&mut self, text: &'t [u8]) -> Result<&'t str, Flaw> {
         let carry = lanes::dispatch(self, text);
-        self.judge(&carry, carry.non_ascii != 0 && simdutf8::basic::from_utf8(text).is_err())
+        self.judge(&carry, simdutf8::basic::from_utf8(text).ok())
     }
 
-    fn judge(&mut self, carry: &Carried, bad_utf8: bool) -> Result<(), Flaw> {
+    fn judge<'t>(&mut self, carry: &Carried, text: Option<&'t str>) -> Result<&'t str, Flaw> {
         self.closed = carry.in_string == 0;
-        match () {
-            () if bad_utf8 => Err(Flaw::Utf8),
-            () if !self.closed => Err(Flaw::OpenString),
-            () if carry.bad_control != 0 => Err(Flaw::Control),
-            () => Ok(()),
+        match text {
+            None => Err(Flaw::Utf8),
+            Some(_) if !self.closed => Err(Flaw::OpenString),
+            Some(_) if carry.bad_control != 0 => Err(Flaw::Control),
+            Some(text) => Ok(text),
         }
     }
 
@@ -88,47 +93,58 @@ impl Structure {
     }
 
     /// The same by the portable implementation, for tests that hold the two side by side.
-    pub fn build_portable(&mut self, text: &[u8]) -> Result<(), Flaw> {
-        self.quotes.clear();
-        self.brackets.clear();
+    pub fn build_portable<'t>(&mut self, text: &'t [u8]) -> Result<&'t str, Flaw> {
         let carry = self.fill::<Portable>(text);
-        self.judge(&carry, carry.non_ascii != 0 && std::str::from_utf8(text).is_err())
+        self.judge(&carry, std::str::from_utf8(text).ok())
     }
 
     #[inline(always)]
     pub(super) fn fill<L: Lanes>(&mut self, text: &[u8]) -> Carried {
         let mut carry = Carry::default();
-        let blocks = text.len().div_ceil(64);
-        self.quotes.reserve(blocks);
-        self.brackets.reserve(blocks);
         let (whole, rest) = text.as_chunks::<64>();
-        for block in whole {
-            self.push(L::masks(block), L::prefix_xor, &mut carry);
+        self.words.clear();
+        self.words.resize(text.len().div_ceil(64), Word::default());
+        for (word, block) in self.words.iter_mut().zip(whole) {
+            *word = Word::of(&L::masks(block), L::prefix_xor, &mut carry);
         }
-        if !rest.is_empty() {
+        if let (Some(word), false) = (self.words.last_mut(), rest.is_empty()) {
             let mut block = [b' '; 64];
             block[..rest.len()].copy_from_slice(rest);
-            self.push(L::masks(&block), L::prefix_xor, &mut carry);
+            *word = Word::of(&L::masks(&block), L::prefix_xor, &mut carry);
         }
-        Carried { in_string: carry.in_string, bad_control: carry.bad_control, non_ascii: carry.non_ascii }
-    }
-
-    #[inline(always)]
-    fn push(&mut self, masks: Masks, prefix_xor: impl Fn(u64) -> u64, carry: &mut Carry) {
-        let quote = masks.quote & !escaped(masks.backslash, &mut carry.escaped);
-        let in_string = prefix_xor(quote) ^ carry.in_string;
-        // All ones if the block ends inside a string.
-        carry.in_string = ((in_string as i64) >> 63) as u64;
-        carry.bad_control |= masks.control & in_string;
-        carry.non_ascii |= masks.non_ascii;
-        self.quotes.push(quote);
-        self.brackets.push(masks.bracket & !in_string);
+        Carried { in_string: carry.in_string, bad_control: carry.bad_control }
     }
 
     /// The first quote at or after `from`.
     #[inline]
     pub fn next_quote(&self, from: usize) -> Option<usize> {
-        next_bit(&self.quotes, from)
+        let mut at = from / 64;
+        let mut word = self.words.get(at)?.quote & (u64::MAX << (from % 64));
+        while word == 0 {
+            at += 1;
+            word = self.words.get(at)?.quote;
+        }
+        Some(at * 64 + word.trailing_zeros() as usize)
+    }
+
+    /// Whether a backslash stands in `range`. Beyond the text the answer is yes: who is told so looks for himself.
+    #[inline]
+    pub fn has_backslash(&self, range: Range<usize>) -> bool {
+        let (first, last) = (range.start / 64, range.end / 64);
+        let from = u64::MAX << (range.start % 64);
+        let until = !(u64::MAX << (range.end % 64));
+        // A range that ends with a block ends before the first bit of the next one, which may not be there.
+        let end = if until == 0 { 0 } else { self.words.get(last).map_or(1, |word| word.backslash & until) };
+        if first == last {
+            return end & from != 0;
+        }
+        match self.words.get(first..last) {
+            Some([one]) => one.backslash & from | end != 0,
+            Some([one, between @ ..]) => {
+                one.backslash & from | end != 0 || between.iter().any(|word| word.backslash != 0)
+            }
+            _ => true,
+        }
     }
 
     /// The position after the bracket that closes the one at `open`.
@@ -136,15 +152,47 @@ impl Structure {
     /// # Errors
     /// [`Flaw::Brackets`] if brackets of different kinds cross, [`Flaw::Ended`] if the text ends first.
     pub fn container_end(&self, text: &[u8], open: usize) -> Result<usize, Flaw> {
-        // One bit per open bracket: set for a curly one. Deeper levels spill over, 64 at a time, so that a million
-        // levels cost 16 KiB and no recursion.
-        let (mut kinds, mut depth, mut spilled) = (0u64, 0usize, Vec::new());
+        // One bit per open bracket: set for a curly one. Which way a bracket goes cannot be foretold, so nothing here
+        // branches on it: a wrong kind is noted, and told at the end.
+        let (mut kinds, mut depth, mut crossed) = (0u64, 0usize, 0u64);
         let mut word_at = open / 64;
-        let mut word = self.brackets.get(word_at).copied().unwrap_or(0) & (u64::MAX << (open % 64));
+        let mut word = self.words.get(word_at).map_or(0, |word| word.bracket) & (u64::MAX << (open % 64));
         loop {
             while word == 0 {
                 word_at += 1;
-                word = *self.brackets.get(word_at).ok_or(Flaw::Ended)?;
+                word = match self.words.get(word_at) {
+                    Some(word) => word.bracket,
+                    None => return Err(if crossed == 0 { Flaw::Ended } else { Flaw::Brackets }),
+                };
+            }
+            let at = word_at * 64 + word.trailing_zeros() as usize;
+            word &= word - 1;
+            let byte = text[at];
+            let curly = u64::from(byte >> 5 & 1);
+            let opens = byte & 0x06 == 0x02;
+            crossed |= (kinds ^ curly) & 1 & !u64::from(opens);
+            kinds = if opens { kinds << 1 | curly } else { kinds >> 1 };
+            depth = if opens { depth + 1 } else { depth.wrapping_sub(1) };
+            if depth.wrapping_sub(1) >= 63 {
+                return match (depth, crossed) {
+                    (0, 0) => Ok(at + 1),
+                    (64.., 0) => self.container_end_deep(text, open),
+                    _ => Err(Flaw::Brackets),
+                };
+            }
+        }
+    }
+
+    /// The same for any depth: beyond 64, levels spill over, 64 at a time, so that a million levels cost 16 KiB and no
+    /// recursion.
+    fn container_end_deep(&self, text: &[u8], open: usize) -> Result<usize, Flaw> {
+        let (mut kinds, mut depth, mut spilled) = (0u64, 0usize, Vec::new());
+        let mut word_at = open / 64;
+        let mut word = self.words.get(word_at).map_or(0, |word| word.bracket) & (u64::MAX << (open % 64));
+        loop {
+            while word == 0 {
+                word_at += 1;
+                word = self.words.get(word_at).ok_or(Flaw::Ended)?.bracket;
             }
             let at = word_at * 64 + word.trailing_zeros() as usize;
             word &= word - 1;
@@ -177,18 +225,18 @@ impl Structure {
 pub(super) struct Carried {
     in_string: u64,
     bad_control: u64,
-    non_ascii: u64,
 }
 
-#[inline]
-fn next_bit(words: &[u64], from: usize) -> Option<usize> {
-    let mut at = from / 64;
-    let mut word = words.get(at)? & (u64::MAX << (from % 64));
-    while word == 0 {
-        at += 1;
-        word = *words.get(at)?;
+impl Word {
+    #[inline(always)]
+    fn of(masks: &Masks, prefix_xor: impl Fn(u64) -> u64, carry: &mut Carry) -> Word {
+        let quote = masks.quote & !escaped(masks.backslash, &mut carry.escaped);
+        let in_string = prefix_xor(quote) ^ carry.in_string;
+        // All ones if the block ends inside a string.
+        carry.in_string = ((in_string as i64) >> 63) as u64;
+        carry.bad_control |= masks.control & in_string;
+        Word { quote, bracket: masks.bracket & !in_string, backslash: masks.backslash }
     }
-    Some(at * 64 + word.trailing_zeros() as usize)
 }
 
 /// Which bytes are escaped by a backslash before them. `previous` says whether the first byte is, and is left for the
@@ -230,24 +278,38 @@ mod tests {
         (quotes, brackets)
     }
 
-    fn bits(words: &[u64]) -> Vec<usize> {
-        (0..words.len() * 64).filter(|at| words[at / 64] >> (at % 64) & 1 == 1).collect()
+    fn bits(words: &[Word], of: impl Fn(&Word) -> u64) -> Vec<usize> {
+        (0..words.len() * 64).filter(|at| of(&words[at / 64]) >> (at % 64) & 1 == 1).collect()
     }
 
     proptest::proptest! {
         #[test]
         fn every_implementation_agrees_with_the_state_machine(
-            bytes in proptest::collection::vec(proptest::sample::select(b"\\\\\\\"\"{}[]a \n,:\xc3".to_vec()), 0..400)
+            bytes in proptest::collection::vec(proptest::sample::select(b"\\\\\\\"\"{}[]a \n,:\xc3".to_vec()), 0..400),
+            range in (0usize..400, 0usize..200),
         ) {
             let (quotes, brackets) = plain(&bytes);
             let (mut fast, mut portable) = (Structure::default(), Structure::default());
             let one = fast.build(&bytes);
             let two = portable.build_portable(&bytes);
             proptest::prop_assert_eq!(one, two);
-            proptest::prop_assert_eq!(&bits(&fast.quotes), &quotes);
-            proptest::prop_assert_eq!(&bits(&portable.quotes), &quotes);
-            proptest::prop_assert_eq!(&bits(&fast.brackets), &brackets);
-            proptest::prop_assert_eq!(&bits(&portable.brackets), &brackets);
+            for structure in [&fast, &portable] {
+                proptest::prop_assert_eq!(&bits(&structure.words, |word| word.quote), &quotes);
+                proptest::prop_assert_eq!(&bits(&structure.words, |word| word.bracket), &brackets);
+            }
+            let range = range.0.min(bytes.len())..(range.0 + range.1).min(bytes.len());
+            proptest::prop_assert_eq!(fast.has_backslash(range.clone()), bytes[range].contains(&b'\\'));
+        }
+
+        #[test]
+        fn the_end_of_a_container_is_the_same_however_deep(
+            bytes in proptest::collection::vec(proptest::sample::select(b"{{[[}]]}} a".to_vec()), 0..300), wrap in 0usize..70
+        ) {
+            let (open, close): (Vec<u8>, Vec<u8>) = (0..wrap).map(|n| if n % 3 == 0 { (b'{', b'}') } else { (b'[', b']') }).unzip();
+            let text = [&open[..], b"[", &bytes[..], b"]", &close.into_iter().rev().collect::<Vec<_>>()].concat();
+            let mut structure = Structure::default();
+            let _ = structure.build(&text);
+            proptest::prop_assert_eq!(structure.container_end(&text, 0), structure.container_end_deep(&text, 0));
         }
     }
 

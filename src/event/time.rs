@@ -31,17 +31,35 @@ fn fast(text: &[u8]) -> Option<i64> {
     if !separators {
         return None;
     }
-    let number = |range: std::ops::Range<usize>| -> Option<i64> {
-        t[range].iter().try_fold(0i64, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
-    };
-    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-    let (hour, minute, second, micros) = (number(11..13)?, number(14..16)?, number(17..19)?, number(20..26)?);
-    if hour > 23 || minute > 59 || second > 59 {
+    let digits = t.map(|byte| byte.wrapping_sub(b'0'));
+    let number = |range: std::ops::Range<usize>| digits[range].iter().fold(0, |n, digit| n * 10 + i64::from(*digit));
+    let (year, month, day) = (number(0..4), number(5..7), number(8..10));
+    let (hour, minute, second, micros) = (number(11..13), number(14..16), number(17..19), number(20..26));
+    let numeric = [0..4, 5..7, 8..10, 11..13, 14..16, 17..19, 20..26].into_iter().flatten().all(|at| digits[at] <= 9);
+    if !numeric || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    let date = chrono::NaiveDate::from_ymd_opt(year as i32, month as u32, day as u32)?;
-    let days = i64::from(chrono::Datelike::num_days_from_ce(&date)) - 719_163;
+    let days = days_since_epoch(year, month, day)?;
     Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + micros)
+}
+
+/// Days before each month of a year that is no leap year, and before the next year.
+const DAYS_BEFORE: [i64; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar; `None` if there is none like it.
+fn days_since_epoch(year: i64, month: i64, day: i64) -> Option<i64> {
+    if !(1..=12).contains(&month) {
+        return None;
+    }
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let (before, next) = (DAYS_BEFORE[month as usize - 1], DAYS_BEFORE[month as usize]);
+    if day < 1 || day > next - before + i64::from(leap && month == 2) {
+        return None;
+    }
+    let years = year - 1;
+    let leap_days = years.div_euclid(4) - years.div_euclid(100) + years.div_euclid(400);
+    // 1970-01-01 is the 719,163rd day when 0001-01-01 is the first.
+    Some(years * 365 + leap_days + before + i64::from(leap && month > 2) + day - 719_163)
 }
 
 #[cfg(test)]
@@ -64,5 +82,34 @@ mod tests {
             assert_eq!(parse_micros(text.as_bytes()), micros, "{text}");
         }
         assert_eq!(format_micros(1_795_462_229_041_592), "2026-11-23T19:30:29.041592Z");
+    }
+
+    #[test]
+    fn counts_the_days_of_every_date() {
+        for year in 0..=9999 {
+            for month in 0..=13 {
+                for day in 0..=32 {
+                    let expected = chrono::NaiveDate::from_ymd_opt(year, month, day)
+                        .map(|date| i64::from(chrono::Datelike::num_days_from_ce(&date)) - 719_163);
+                    let found = days_since_epoch(year.into(), month.into(), day.into());
+                    assert_eq!(found, expected, "{year}-{month}-{day}");
+                }
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_quick_way_agrees_with_the_general_one(
+            at in 0usize..27, byte in proptest::sample::select(b"019-:.TZ t/\xff".to_vec()), micros in 0i64..253_402_300_800_000_000
+        ) {
+            let mut text = format_micros(micros).into_bytes();
+            proptest::prop_assert_eq!(fast(&text), Some(micros));
+            text[at] = byte;
+            let general = std::str::from_utf8(&text).ok().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+            if let Some(found) = fast(&text) {
+                proptest::prop_assert_eq!(Some(found), general.map(|time| time.timestamp_micros()));
+            }
+        }
     }
 }

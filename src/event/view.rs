@@ -5,113 +5,40 @@ use std::cell::{Cell, OnceCell, RefCell};
 use bumpalo::Bump;
 
 use super::Stage;
-use super::json::{Doc, Kind, Raw, escapes_are_valid};
+use super::header::SLOTS;
+pub use super::header::Slot;
+use super::json::{Doc, Kind, Raw};
 use super::path::{Derived, Field, Path, Root};
 use super::site::Site;
 use super::structure::Flaw;
-use super::time::parse_micros;
 use super::walk::{Missing, Node, Visit};
-
-/// A top-level member of an event that rules may ask for (audit.k8s.io/v1 `Event`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Slot {
-    Kind,
-    ApiVersion,
-    Level,
-    AuditId,
-    Stage,
-    RequestUri,
-    Verb,
-    User,
-    ImpersonatedUser,
-    AuthenticationMetadata,
-    SourceIps,
-    UserAgent,
-    ObjectRef,
-    ResponseStatus,
-    RequestObject,
-    ResponseObject,
-    RequestReceivedTimestamp,
-    StageTimestamp,
-    Annotations,
-    /// Of an EventList.
-    Items,
-}
-
-/// How many slots there are.
-const SLOTS: usize = Slot::Items as usize + 1;
-
-impl Slot {
-    /// The slot of a member's name.
-    #[inline]
-    pub fn of(name: &[u8]) -> Option<Slot> {
-        Some(match name {
-            b"kind" => Slot::Kind,
-            b"apiVersion" => Slot::ApiVersion,
-            b"level" => Slot::Level,
-            b"auditID" => Slot::AuditId,
-            b"stage" => Slot::Stage,
-            b"requestURI" => Slot::RequestUri,
-            b"verb" => Slot::Verb,
-            b"user" => Slot::User,
-            b"impersonatedUser" => Slot::ImpersonatedUser,
-            b"authenticationMetadata" => Slot::AuthenticationMetadata,
-            b"sourceIPs" => Slot::SourceIps,
-            b"userAgent" => Slot::UserAgent,
-            b"objectRef" => Slot::ObjectRef,
-            b"responseStatus" => Slot::ResponseStatus,
-            b"requestObject" => Slot::RequestObject,
-            b"responseObject" => Slot::ResponseObject,
-            b"requestReceivedTimestamp" => Slot::RequestReceivedTimestamp,
-            b"stageTimestamp" => Slot::StageTimestamp,
-            b"annotations" => Slot::Annotations,
-            b"items" => Slot::Items,
-            _ => return None,
-        })
-    }
-
-    /// Whether the API server's decoder merges a second occurrence into the first (structs and maps of Go), instead of
-    /// replacing it.
-    fn merges(self) -> bool {
-        matches!(
-            self,
-            Slot::User
-                | Slot::ImpersonatedUser
-                | Slot::AuthenticationMetadata
-                | Slot::ObjectRef
-                | Slot::ResponseStatus
-                | Slot::Annotations
-        )
-    }
-}
 
 /// Members of `user`, `objectRef` and `responseStatus` that are located at once, because the index or the request's
 /// identity needs them; and the texts that every rule asks for.
 #[derive(Debug, Clone, Copy, Default)]
-struct Located {
-    username: Option<Raw>,
-    groups: Option<Raw>,
-    extra: Option<Raw>,
-    resource: Option<Raw>,
-    subresource: Option<Raw>,
-    namespace: Option<Raw>,
-    name: Option<Raw>,
-    api_group: Option<Raw>,
-    code: Option<Raw>,
+pub(super) struct Located {
+    pub(super) username: Option<Raw>,
+    pub(super) groups: Option<Raw>,
+    pub(super) extra: Option<Raw>,
+    pub(super) resource: Option<Raw>,
+    pub(super) subresource: Option<Raw>,
+    pub(super) namespace: Option<Raw>,
+    pub(super) name: Option<Raw>,
+    pub(super) api_group: Option<Raw>,
+    pub(super) code: Option<Raw>,
 }
 
 /// Texts and numbers of the header, read once.
 #[derive(Debug, Clone, Copy, Default)]
-struct Texts<'a> {
-    verb: Option<&'a str>,
-    username: Option<&'a str>,
-    resource: Option<&'a str>,
-    subresource: Option<&'a str>,
-    namespace: Option<&'a str>,
-    name: Option<&'a str>,
-    api_group: Option<&'a str>,
-    code: Option<i64>,
+pub(super) struct Texts<'a> {
+    pub(super) verb: Option<&'a str>,
+    pub(super) username: Option<&'a str>,
+    pub(super) resource: Option<&'a str>,
+    pub(super) subresource: Option<&'a str>,
+    pub(super) namespace: Option<&'a str>,
+    pub(super) name: Option<&'a str>,
+    pub(super) api_group: Option<&'a str>,
+    pub(super) code: Option<i64>,
 }
 
 /// Objects that were walked: where each starts, and its members.
@@ -140,26 +67,21 @@ pub struct Event<'a> {
     pub(super) arena: &'a Bump,
     pub(super) site: &'a Site,
     pub(super) cluster: &'a str,
-    raw: Raw,
-    slots: [Option<Raw>; SLOTS],
+    pub(super) raw: Raw,
+    pub(super) slots: [Option<Raw>; SLOTS],
     /// Earlier occurrences of members that merge, in order.
-    earlier: Vec<(Slot, Raw)>,
-    located: Located,
-    texts: Texts<'a>,
-    duplicate_keys: bool,
-    stage: Stage,
+    pub(super) earlier: Vec<(Slot, Raw)>,
+    pub(super) located: Located,
+    pub(super) texts: Texts<'a>,
+    pub(super) duplicate_keys: bool,
+    pub(super) stage: Stage,
+    pub(super) time: Option<i64>,
+    pub(super) received: Option<i64>,
     uri: OnceCell<&'a str>,
     /// What several rules ask for and costs a walk, kept for the event's life.
     pub(super) kept: Kept<'a>,
     /// Set when a walk met bytes that are no JSON.
     pub(super) malformed: Cell<bool>,
-}
-
-/// A whole number, however JSON spells it (`200`, `2e2`).
-fn integer(token: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(token).ok()?;
-    let rounded = || text.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && n.abs() < 1e15).map(|n| n as i64);
-    text.parse().ok().or_else(rounded)
 }
 
 impl<'a> Event<'a> {
@@ -169,7 +91,16 @@ impl<'a> Event<'a> {
     /// If the object's own level, or that of `user`, `objectRef` or `responseStatus`, is not well-formed. What stands
     /// deeper is not looked at.
     pub fn parse(doc: Doc<'a>, raw: Raw, arena: &'a Bump, site: &'a Site, cluster: &'a str) -> Result<Event<'a>, Flaw> {
-        let mut event = Event {
+        let mut event = Event::unread(doc, raw, arena, site, cluster);
+        event.read()?;
+        Ok(event)
+    }
+
+    /// An event of which nothing is known yet; [`Event::read`] makes it one. In two steps because it is large, and thus is
+    /// made where it stays.
+    #[inline(always)]
+    pub fn unread(doc: Doc<'a>, raw: Raw, arena: &'a Bump, site: &'a Site, cluster: &'a str) -> Event<'a> {
+        Event {
             doc,
             arena,
             site,
@@ -181,114 +112,11 @@ impl<'a> Event<'a> {
             texts: Texts::default(),
             duplicate_keys: false,
             stage: Stage::Other,
+            time: None,
+            received: None,
             uri: OnceCell::new(),
             kept: Kept::default(),
             malformed: Cell::new(false),
-        };
-        let mut members = doc.members(raw);
-        for member in members.by_ref() {
-            let (key, value) = member?;
-            event.place(key, value)?;
-        }
-        event.raw.end = members.end();
-        event.locate()?;
-        event.texts = event.read_texts();
-        event.stage = match event.slot(Slot::Stage).map(|raw| doc.bytes(raw)) {
-            Some(b"\"ResponseComplete\"") => Stage::ResponseComplete,
-            Some(b"\"ResponseStarted\"") => Stage::ResponseStarted,
-            Some(b"\"RequestReceived\"") => Stage::RequestReceived,
-            Some(b"\"Panic\"") => Stage::Panic,
-            _ => Stage::Other,
-        };
-        Ok(event)
-    }
-
-    #[inline]
-    fn place(&mut self, key: Raw, value: Raw) -> Result<(), Flaw> {
-        let inner = &self.doc.text[key.start + 1..key.end - 1];
-        let slot = match Slot::of(inner) {
-            Some(slot) => slot,
-            None if inner.contains(&b'\\') => match Slot::of(self.doc.string(key)?.as_bytes()) {
-                Some(slot) => slot,
-                None => return Ok(()),
-            },
-            None => return Ok(()),
-        };
-        if self.doc.kind(value) == Kind::String {
-            let inner = &self.doc.text[value.start + 1..value.end - 1];
-            if !escapes_are_valid(inner) {
-                return Err(Flaw::Syntax);
-            }
-        }
-        if let Some(before) = self.slots[slot as usize] {
-            self.duplicate_keys = true;
-            if slot.merges() {
-                let null = self.doc.kind(value) == Kind::Null;
-                // Null leaves a Go struct as it is, and empties a pointer or a map.
-                if null && slot == Slot::User {
-                    return Ok(());
-                }
-                self.earlier.retain(|(have, _)| !(null && *have == slot));
-                if !null {
-                    self.earlier.push((slot, before));
-                }
-            }
-        }
-        self.slots[slot as usize] = Some(value);
-        Ok(())
-    }
-
-    fn locate(&mut self) -> Result<(), Flaw> {
-        let mut located = Located::default();
-        let mut twice = false;
-        for slot in [Slot::User, Slot::ObjectRef, Slot::ResponseStatus] {
-            let parts: smallvec::SmallVec<[Raw; 2]> = self.objects(slot).collect();
-            for raw in parts {
-                for member in self.doc.members(raw) {
-                    let (key, value) = member?;
-                    let name = &self.doc.text[key.start + 1..key.end - 1];
-                    let unescaped;
-                    let name = if name.contains(&b'\\') {
-                        unescaped = self.doc.string(key)?;
-                        unescaped.as_bytes()
-                    } else {
-                        name
-                    };
-                    let place = match (slot, name) {
-                        (Slot::User, b"username") => &mut located.username,
-                        (Slot::User, b"groups") => &mut located.groups,
-                        (Slot::User, b"extra") => &mut located.extra,
-                        (Slot::ObjectRef, b"resource") => &mut located.resource,
-                        (Slot::ObjectRef, b"subresource") => &mut located.subresource,
-                        (Slot::ObjectRef, b"namespace") => &mut located.namespace,
-                        (Slot::ObjectRef, b"name") => &mut located.name,
-                        (Slot::ObjectRef, b"apiGroup") => &mut located.api_group,
-                        (Slot::ResponseStatus, b"code") => &mut located.code,
-                        _ => continue,
-                    };
-                    twice |= place.is_some();
-                    *place = Some(value);
-                }
-            }
-        }
-        self.located = located;
-        self.duplicate_keys |= twice;
-        Ok(())
-    }
-
-    fn read_texts(&self) -> Texts<'a> {
-        let text = |raw: Option<Raw>| raw.and_then(|raw| self.text(raw));
-        let located = &self.located;
-        let code = located.code.and_then(|raw| integer(self.doc.bytes(raw)));
-        Texts {
-            verb: text(self.slot(Slot::Verb)),
-            username: text(located.username),
-            resource: text(located.resource),
-            subresource: text(located.subresource),
-            namespace: text(located.namespace),
-            name: text(located.name),
-            api_group: text(located.api_group),
-            code,
         }
     }
 
@@ -325,6 +153,9 @@ impl<'a> Event<'a> {
     pub fn text(&self, raw: Raw) -> Option<&'a str> {
         if self.doc.kind(raw) != Kind::String {
             return None;
+        }
+        if let Some(text) = self.doc.plain(raw) {
+            return Some(text);
         }
         match self.doc.string(raw) {
             Ok(std::borrow::Cow::Borrowed(text)) => Some(text),
@@ -417,18 +248,12 @@ impl<'a> Event<'a> {
 
     /// Event time in microseconds: `stageTimestamp`, else `requestReceivedTimestamp`.
     pub fn time(&self) -> Option<i64> {
-        self.time_of(Slot::StageTimestamp).or_else(|| self.received())
+        self.time
     }
 
     /// `requestReceivedTimestamp` in microseconds.
     pub fn received(&self) -> Option<i64> {
-        self.time_of(Slot::RequestReceivedTimestamp)
-    }
-
-    fn time_of(&self, slot: Slot) -> Option<i64> {
-        let raw = self.slot(slot).filter(|raw| self.doc.kind(*raw) == Kind::String)?;
-        // The zero time of Go (year 1) is no time.
-        parse_micros(&self.doc.text[raw.start + 1..raw.end - 1]).filter(|micros| *micros > 0)
+        self.received
     }
 
     /// Raw bytes of a member, for fingerprints.

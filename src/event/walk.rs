@@ -338,8 +338,7 @@ pub(crate) mod testing {
     /// Runs `test` on the event in `text`, at this site.
     pub fn with_site<T>(text: &str, site: &Site, test: impl FnOnce(&Event<'_>) -> T) -> T {
         let (mut structure, arena) = (Structure::default(), Bump::new());
-        structure.build(text.as_bytes()).unwrap();
-        let doc = Doc { text: text.as_bytes(), structure: &structure };
+        let doc = Doc::new(structure.build(text.as_bytes()).unwrap(), &structure);
         let raw = doc.value(0).unwrap();
         test(&Event::parse(doc, raw, &arena, site, "prod").unwrap())
     }

@@ -81,7 +81,7 @@ impl<S: Sink> Scan<'_, S> {
             return end;
         }
         match self.scratch.structure.build(&block[at..end]) {
-            Ok(()) => self.documents(at, end, false),
+            Ok(text) => self.documents(text, at, end, false),
             Err(flaw) if self.damaged_list(at, end, flaw) => end,
             Err(flaw) => self.salvage(at, end, flaw),
         }
@@ -93,7 +93,7 @@ impl<S: Sink> Scan<'_, S> {
         if !matches!(flaw, Flaw::Control | Flaw::Utf8) || !self.scratch.structure.is_closed() {
             return false;
         }
-        let doc = Doc { text: &self.block[at..end], structure: &self.scratch.structure };
+        let doc = Doc::flawed(&self.block[at..end], &self.scratch.structure);
         let raw = Raw { start: 0, end: end - at };
         let arena = &self.scratch.arena;
         let found = Event::parse(doc, raw, arena, self.context.site, self.context.cluster).ok().and_then(|event| {
@@ -111,12 +111,12 @@ impl<S: Sink> Scan<'_, S> {
         true
     }
 
-    /// Reads the documents of the indexed text `block[at..end]`.
-    fn documents(&mut self, at: usize, end: usize, several_lines: bool) -> usize {
+    /// Reads the documents of the indexed `text`, which is `block[at..end]`.
+    fn documents(&mut self, text: &str, at: usize, end: usize, several_lines: bool) -> usize {
         let mut from = at;
         let mut count = 0;
         while from < end {
-            match self.document(at, from, end) {
+            match self.document(text, at, from) {
                 Read::Done(next) => {
                     count += 1;
                     from = skip(self.block, next, end, |b| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b','));
@@ -147,17 +147,21 @@ impl<S: Sink> Scan<'_, S> {
     }
 
     fn several_lines(&mut self, start: usize, end: usize) -> usize {
-        if let Err(flaw) = self.scratch.structure.build(&self.block[start..end]) {
-            self.unreadable(start..end, flaw);
-            return end;
-        }
+        let text = match self.scratch.structure.build(&self.block[start..end]) {
+            Ok(text) => text,
+            Err(flaw) => {
+                self.unreadable(start..end, flaw);
+                return end;
+            }
+        };
         self.sink.problem(ProblemKind::Layout, self.place(start..end), "a document over several lines".into());
-        self.documents(start, end, true)
+        self.documents(text, start, end, true)
     }
 
     /// Reads one document at `from`; the indexed text begins at `base`.
-    fn document(&mut self, base: usize, from: usize, end: usize) -> Read {
-        let doc = Doc { text: &self.block[base..end], structure: &self.scratch.structure };
+    fn document(&mut self, text: &str, base: usize, from: usize) -> Read {
+        let end = base + text.len();
+        let doc = Doc::new(text, &self.scratch.structure);
         let raw = Raw { start: from - base, end: end - base };
         let read = if doc.kind(raw) == Kind::Array {
             match doc.structure.container_end(doc.text, raw.start) {
@@ -171,8 +175,9 @@ impl<S: Sink> Scan<'_, S> {
                 Err(flaw) => Read::Broken(flaw, None),
             }
         } else {
-            match Event::parse(doc, raw, &self.scratch.arena, self.context.site, self.context.cluster) {
-                Ok(event) => {
+            let mut event = Event::unread(doc, raw, &self.scratch.arena, self.context.site, self.context.cluster);
+            match event.read() {
+                Ok(()) => {
                     let place = Place { line: self.line, range: base + raw.start..base + event.raw().end };
                     let close = place.range.end;
                     match class_of(&event) {
@@ -206,9 +211,9 @@ impl<S: Sink> Scan<'_, S> {
             if !(behind.trim_ascii().is_empty() || behind.starts_with(EVENT_START)) {
                 continue;
             }
-            if self.scratch.structure.build(&self.block[from..end]).is_ok() {
+            if let Ok(text) = self.scratch.structure.build(&self.block[from..end]) {
                 self.unreadable(at..from, flaw);
-                return self.documents(from, end, false);
+                return self.documents(text, from, end, false);
             }
         }
         self.unreadable(at..trim_end(self.block, at, end), flaw);
@@ -234,6 +239,11 @@ enum Class {
 
 /// What an object is, by `kind` and `apiVersion`; items of lists may lack both, and then what they hold tells.
 fn class_of(event: &Event<'_>) -> Class {
+    let bytes = |slot| event.slot(slot).map_or(&b""[..], |raw| event.doc().bytes(raw));
+    // As the API server spells it.
+    if bytes(Slot::Kind) == b"\"Event\"" && bytes(Slot::ApiVersion) == b"\"audit.k8s.io/v1\"" {
+        return Class::Event;
+    }
     let text = |slot| event.slot(slot).and_then(|raw| event.text(raw));
     let audit = text(Slot::ApiVersion).is_none_or(|version| version.starts_with("audit.k8s.io/"));
     match text(Slot::Kind) {
@@ -283,12 +293,14 @@ fn list(
         let (doc, item) = match &mut each {
             None => (doc, item),
             Some(structure) => {
-                let text = doc.bytes(item);
-                if let Err(flaw) = structure.build(text) {
-                    sink.problem(ProblemKind::Unreadable, place, flaw.to_string());
-                    continue;
-                }
-                (Doc { text, structure }, Raw { start: 0, end: text.len() })
+                let text = match structure.build(doc.bytes(item)) {
+                    Ok(text) => text,
+                    Err(flaw) => {
+                        sink.problem(ProblemKind::Unreadable, place, flaw.to_string());
+                        continue;
+                    }
+                };
+                (Doc::new(text, structure), Raw { start: 0, end: text.len() })
             }
         };
         match Event::parse(doc, item, arena, context.site, context.cluster) {
