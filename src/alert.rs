@@ -264,7 +264,8 @@ fn id(firing: &Firing, names: &Names<'_>) -> String {
         part(&value.hash.to_be_bytes());
     }
     part(&firing.identity);
-    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('?');
+    hash.finalize()[..16].iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
 fn owned(text: &Option<Box<str>>) -> Option<String> {

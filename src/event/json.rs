@@ -226,6 +226,10 @@ impl Members<'_> {
 
     #[inline]
     fn step(&mut self) -> Result<Option<(Raw, Raw)>, Flaw> {
+        if !self.first && self.doc.text.get(self.at) == Some(&b'}') {
+            self.at += 1;
+            return Ok(None);
+        }
         if let Some((key, value)) = self.dense() {
             self.first = false;
             self.at = value.end;

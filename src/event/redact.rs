@@ -59,12 +59,75 @@ static HINTS: LazyLock<aho_corasick::AhoCorasick> = LazyLock::new(|| {
 /// A text as it may be shown: secrets by their shape replaced, cut to [`TEXT_MAX`] bytes.
 pub fn text(raw: &str) -> Cow<'_, str> {
     let cut = cut(raw, TEXT_MAX);
-    if !HINTS.is_match(cut.as_ref()) {
+    if !may_hold_secret(cut.as_bytes()) || !HINTS.is_match(cut.as_ref()) {
         return cut;
     }
+    replace(cut)
+}
+
+fn replace(cut: Cow<'_, str>) -> Cow<'_, str> {
     match SHAPES.replace_all(&cut, |found: &regex::Captures<'_>| keep_name(&found[0])) {
         Cow::Borrowed(_) => cut,
         Cow::Owned(clean) => Cow::Owned(clean),
+    }
+}
+
+/// Whether one of [`SHAPES`] may stand in the text: each has a byte that is rare in names and paths, with something known
+/// around it. A wrong yes costs time only.
+fn may_hold_secret(text: &[u8]) -> bool {
+    // Regardless of case, letters outside of ASCII stand for some inside.
+    text.iter().enumerate().any(|(at, byte)| RARE[*byte as usize] && (*byte >= 0x80 || is_sign(text, at, *byte)))
+}
+
+/// The bytes that [`is_sign`] looks at, and all that are not ASCII.
+const RARE: [bool; 256] = {
+    let mut rare = [false; 256];
+    let bytes = b".=%\":+ \t\n\r\x0b\x0c_-JBI";
+    let mut at = 0;
+    while at < bytes.len() {
+        rare[bytes[at] as usize] = true;
+        at += 1;
+    }
+    at = 0x80;
+    while at < 256 {
+        rare[at] = true;
+        at += 1;
+    }
+    rare
+};
+
+/// Whether the byte at `at` may belong to one of [`SHAPES`], by what stands around it.
+fn is_sign(text: &[u8], at: usize, byte: u8) -> bool {
+    let before = &text[..at];
+    let word = |word: &str| {
+        let start = before.len().checked_sub(word.len());
+        start.is_some_and(|start| before[start..].eq_ignore_ascii_case(word.as_bytes()))
+    };
+    match byte {
+        // A bootstrap token, or one of EKS.
+        b'.' => {
+            let token = |range: std::ops::Range<usize>| {
+                text.get(range).is_some_and(|part| part.iter().all(u8::is_ascii_alphanumeric))
+            };
+            (at >= 6 && token(at - 6..at) && token(at + 1..at + 17)) || before.ends_with(b"k8s-aws-v1")
+        }
+        b'J' => before.ends_with(b"ey"),
+        b'B' => before.ends_with(b"-----"),
+        b'I' => before.ends_with(b"AK") || before.ends_with(b"AS"),
+        b'_' => before.ends_with(b"github_pat") || matches!(before, [.., b'g', b'h', _]),
+        b'-' => before.ends_with(b"glpat") || matches!(before, [.., b'x', b'o', b'x', _]),
+        // What stands between a name and its value.
+        _ => match before.last().map(u8::to_ascii_lowercase) {
+            Some(b'r') => word("bearer"),
+            Some(b'c') => word("basic"),
+            Some(b'n') => word("token") || word("authorization"),
+            Some(b'd') => word("password") || word("passwd") || word("pwd"),
+            Some(b't') => word("secret"),
+            Some(b'y') => word("key"),
+            Some(b'e') => word("signature"),
+            Some(b'g') => word("sig"),
+            _ => false,
+        },
     }
 }
 
@@ -164,6 +227,98 @@ mod tests {
             ("configmaps", "", "requestObject.data.x", false),
         ] {
             assert_eq!(is_secret_field(resource, subresource, field), secret, "{field}");
+        }
+    }
+
+    /// Pieces of secrets and what may stand between them.
+    fn pieces() -> impl proptest::strategy::Strategy<Value = String> {
+        const PIECES: [&str; 64] = [
+            "eyJ",
+            "abcdefgh",
+            ".",
+            "abcd",
+            "bearer",
+            "Basic",
+            "BEARER",
+            "%20",
+            "+",
+            ":",
+            "=",
+            " ",
+            "\t",
+            "abcdef",
+            "access_token",
+            "id-token",
+            "token",
+            "Password",
+            "passwd",
+            "pwd",
+            "secret",
+            "api_key",
+            "apikey",
+            "ClientSecret",
+            "authorization",
+            "x-amz-security-token",
+            "X-Amz-Signature",
+            "sig",
+            "%3D",
+            "%3d",
+            "\"",
+            "%22%3A%22",
+            "%22%3a%22",
+            "xyz",
+            "-----BEGIN",
+            "RSA",
+            "PRIVATE",
+            "KEY",
+            "AKIA",
+            "ASIA",
+            "IOSFODNN7EXAMPLE",
+            "ghp",
+            "_",
+            "github_pat",
+            "glpat",
+            "-",
+            "xoxb",
+            "k8s-aws-v1",
+            "0123456789abcdef",
+            "abcdef.0123456789abcdef",
+            "toKen",
+            "\u{212a}",
+            "\u{17f}",
+            "ba\u{17f}ic",
+            "to\u{212a}en",
+            "pa\u{17f}swd",
+            "é",
+            "/",
+            "&",
+            ",",
+            "system:",
+            "1.31.2",
+            "\u{b}",
+            "0123456789ABCDEF0123",
+        ];
+        let piece = proptest::sample::select(PIECES.to_vec());
+        proptest::strategy::Strategy::prop_map(proptest::collection::vec(piece, 0..9), |pieces| pieces.concat())
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(4096))]
+
+        #[test]
+        fn nothing_is_missed_by_a_quick_look(raw in pieces()) {
+            let plain = if HINTS.is_match(&raw) { replace(Cow::Borrowed(&raw)) } else { Cow::Borrowed(raw.as_str()) };
+            proptest::prop_assert_eq!(text(&raw), plain);
+        }
+
+        #[test]
+        fn nothing_is_missed_in_what_the_shapes_describe(
+            secret in proptest::string::string_regex(&SHAPES.as_str().replace("\\b", "")).expect("it compiles as a regex"),
+            before in proptest::sample::select(vec!["", " ", "/", "x=", "é"]),
+        ) {
+            let raw = format!("{before}{secret}");
+            let plain = if HINTS.is_match(&raw) { replace(cut(&raw, TEXT_MAX)) } else { cut(&raw, TEXT_MAX) };
+            proptest::prop_assert_eq!(text(&raw), plain);
         }
     }
 }

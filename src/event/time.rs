@@ -1,6 +1,6 @@
 //! Event time: microseconds since the Unix epoch, read from and written as RFC 3339.
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat};
 
 /// Reads an RFC 3339 time (as `metav1.MicroTime` writes it, or with any offset and precision) as microseconds.
 pub fn parse_micros(text: &[u8]) -> Option<i64> {
@@ -12,6 +12,34 @@ pub fn parse_micros(text: &[u8]) -> Option<i64> {
 
 /// Writes microseconds since the epoch as `2026-11-23T19:30:29.041592Z`.
 pub fn format_micros(micros: i64) -> String {
+    let (seconds, micros_left) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let date = i32::try_from(days).ok().and_then(|days| NaiveDate::from_num_days_from_ce_opt(days + 719_163));
+    // Other years are written with a sign, and some dates not at all.
+    match date.filter(|date| (0..=9999).contains(&date.year())) {
+        Some(date) => {
+            let mut text = *b"0000-00-00T00:00:00.000000Z";
+            let mut put = |range: std::ops::Range<usize>, mut number: i64| {
+                for digit in text[range].iter_mut().rev() {
+                    *digit = b'0' + (number % 10) as u8;
+                    number /= 10;
+                }
+            };
+            put(0..4, date.year().into());
+            put(5..7, date.month().into());
+            put(8..10, date.day().into());
+            put(11..13, second / 3600);
+            put(14..16, second / 60 % 60);
+            put(17..19, second % 60);
+            put(20..26, micros_left);
+            text.iter().map(|byte| char::from(*byte)).collect()
+        }
+        None => format_any(micros),
+    }
+}
+
+/// The same for any number.
+fn format_any(micros: i64) -> String {
     match DateTime::from_timestamp_micros(micros) {
         Some(t) => t.to_rfc3339_opts(SecondsFormat::Micros, true),
         None => format!("{micros}us"),
@@ -89,8 +117,8 @@ mod tests {
         for year in 0..=9999 {
             for month in 0..=13 {
                 for day in 0..=32 {
-                    let expected = chrono::NaiveDate::from_ymd_opt(year, month, day)
-                        .map(|date| i64::from(chrono::Datelike::num_days_from_ce(&date)) - 719_163);
+                    let expected = NaiveDate::from_ymd_opt(year, month, day)
+                        .map(|date| i64::from(date.num_days_from_ce()) - 719_163);
                     let found = days_since_epoch(year.into(), month.into(), day.into());
                     assert_eq!(found, expected, "{year}-{month}-{day}");
                 }
@@ -99,6 +127,14 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn every_time_is_written_as_the_general_way_writes_it(
+            near in -100_000_000_000_000_000i64..300_000_000_000_000_000, any in proptest::num::i64::ANY
+        ) {
+            proptest::prop_assert_eq!(format_micros(near), format_any(near));
+            proptest::prop_assert_eq!(format_micros(any), format_any(any));
+        }
+
         #[test]
         fn the_quick_way_agrees_with_the_general_one(
             at in 0usize..27, byte in proptest::sample::select(b"019-:.TZ t/\xff".to_vec()), micros in 0i64..253_402_300_800_000_000
