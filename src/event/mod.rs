@@ -1,6 +1,7 @@
 //! One audit event as rules see it.
 
 mod actor;
+pub mod catalogue;
 pub mod derived;
 mod exec;
 pub mod identity;

@@ -106,12 +106,23 @@ pub struct Report {
     list: Vec<Diagnostic>,
     errors: usize,
     total: usize,
+    lints: bool,
 }
 
 impl Report {
     /// An empty report of the file with this name.
     pub fn new(file: &str) -> Self {
         Report { file: file.to_owned(), ..Report::default() }
+    }
+
+    /// The same for whoever wants to know what is odd as well, not only what keeps a rule from running.
+    pub fn linting(file: &str) -> Self {
+        Report { lints: true, ..Report::new(file) }
+    }
+
+    /// Whether what is odd is to be looked for.
+    pub fn lints(&self) -> bool {
+        self.lints
     }
 
     /// Notes an error; the document will be left out.
@@ -133,6 +144,17 @@ impl Report {
     /// Notes something worth knowing.
     pub fn warning(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
         self.push(Severity::Warning, code, span, message.into(), None);
+    }
+
+    /// Notes something worth knowing and what to do about it.
+    pub fn warning_help(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        message: impl Into<String>,
+        help: impl Into<Option<String>>,
+    ) {
+        self.push(Severity::Warning, code, span, message.into(), help.into());
     }
 
     fn push(&mut self, severity: Severity, code: &'static str, span: Span, message: String, help: Option<String>) {

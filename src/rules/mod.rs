@@ -9,6 +9,7 @@ pub mod encoding;
 pub mod expr;
 pub mod filter;
 mod link;
+mod lint;
 pub mod load;
 pub mod modifiers;
 pub mod path;
@@ -21,7 +22,7 @@ pub mod suggest;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
-pub use load::load;
+pub use load::{check, load};
 pub use suggest::suggest;
 
 use std::collections::BTreeMap;
