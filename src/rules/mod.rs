@@ -1,6 +1,7 @@
 //! Rules: files in, one [`RuleSet`] and its diagnostics out. Every dialect lowers to [`expr::Expr`].
 
 mod chain;
+pub mod codes;
 pub mod condition;
 pub mod correlation;
 pub mod detection;
