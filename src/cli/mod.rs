@@ -1,12 +1,15 @@
 //! The command line: one file per subcommand. stdout is data, stderr is for people.
 #![allow(clippy::disallowed_methods, reason = "the command line is where files, clock, environment and terminal enter")]
 
+mod check;
+mod color;
 mod dead_letter;
 mod engine;
 mod exit;
 mod progress;
 mod replay;
 mod rule_files;
+mod site_file;
 mod summary;
 mod test;
 
@@ -29,6 +32,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Replay(Box<replay::ReplayArgs>),
+    Check(check::CheckArgs),
     Test(test::TestArgs),
     /// Print a completion script for a shell.
     Completions {
@@ -54,6 +58,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: Command) -> Exit {
     let result = match command {
         Command::Replay(arguments) => replay::run(*arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

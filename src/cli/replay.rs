@@ -1,7 +1,7 @@
 //! `auditwatch replay`: logs in, alerts out.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use super::dead_letter::DeadLetter;
 use super::engine::{self, Engine, Settings};
 use super::exit::{Exit, Outcome};
 use super::progress::Bar;
-use super::{rule_files, summary};
+use super::{color, rule_files, site_file, summary};
 use crate::alert::{Names, SourceName};
 use crate::config::{ClusterFrom, Site, duration_us, size_bytes};
 use crate::engine::matches::ClusterId;
@@ -172,7 +172,7 @@ impl From<LevelArg> for Level {
 /// Runs the subcommand. Whatever can be wrong with what was typed is found before the first byte is read.
 pub fn run(args: ReplayArgs) -> anyhow::Result<Exit> {
     let found = discover(&args.inputs)?;
-    let site = read_site(&args)?;
+    let site = site_file::read(args.site.as_deref())?;
     let files = rule_files::collect(&args.rules, &args.add_rules)?;
     let dead = args
         .dead_letter
@@ -259,13 +259,6 @@ impl Observer for People {
     }
 }
 
-fn read_site(args: &ReplayArgs) -> anyhow::Result<Site> {
-    let Some(path) = &args.site else { return Ok(Site::default()) };
-    let name = path.display().to_string();
-    let text = fs::read_to_string(path).with_context(|| format!("--site {name}"))?;
-    Ok(Site::parse(&name, &text)?)
-}
-
 fn source_name(input: &Input) -> SourceName {
     let kind = match input.kind {
         InputKind::Stdin => "stdin",
@@ -312,9 +305,7 @@ fn format(wanted: Option<FormatArg>) -> Format {
             let size = if terminal { terminal_size::terminal_size_of(&stdout) } else { None };
             let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
             let width = size.map(|(width, _)| width.0.into()).or(columns).unwrap_or(TableStyle::WIDTH_DEFAULT);
-            let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
-                || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-            Format::Table(TableStyle { width, color: terminal && !plain })
+            Format::Table(TableStyle { width, color: color::wanted(&stdout) })
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod actor;
 mod credential;
+pub mod catalogue;
 pub mod derived;
 mod exec;
 mod header;

@@ -4,6 +4,7 @@ use super::Placeholders;
 use super::condition::{self, Condition};
 use super::diagnostic::{Report, did_you_mean};
 use super::expr::{Each, Expr, Op, Span, Test};
+use super::lint::{self, Leaf};
 use super::modifiers::{self, Modifiers};
 use super::path::{self, Step};
 use super::selections::{MAX_SIZE, Selections, and, or};
@@ -22,8 +23,8 @@ pub struct Reader<'a> {
     pub arrays: bool,
     /// Where problems go.
     pub report: &'a mut Report,
-    /// How many array blocks are around.
-    pub blocks: usize,
+    /// The paths of the array blocks around, outermost first.
+    pub blocks: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -70,7 +71,11 @@ impl Reader<'_> {
         for (name, span) in selections.unused() {
             self.report.warning("unused-selection", span, format!("the condition does not use `{name}`"));
         }
-        Some(or(parts))
+        let condition = or(parts);
+        if self.report.lints() && self.blocks.is_empty() {
+            lint::condition(&condition, "the condition", written.span, self.report);
+        }
+        Some(condition)
     }
 
     fn condition(&mut self, node: &Node, selections: &mut Selections) -> Option<Expr> {
@@ -173,14 +178,15 @@ impl Reader<'_> {
             self.report.error_help("array-matching-off", span, message, help);
             return None;
         }
-        if self.blocks + path.steps.len() > MAX_BLOCKS {
+        if self.blocks.len() + path.steps.len() > MAX_BLOCKS {
             let message = format!("more than {MAX_BLOCKS} array blocks stand in each other");
             self.report.error("too-deep", span, message);
             return None;
         }
-        self.blocks += path.steps.len();
+        let around = self.blocks.len();
+        self.blocks.extend(path.steps.iter().map(|step| step.field.clone()));
         let condition = self.body(&path.rest, &path.steps, modifiers, entry);
-        self.blocks -= path.steps.len();
+        self.blocks.truncate(around);
         // From the innermost member outwards.
         path.steps.into_iter().rev().try_fold(condition?, |condition, Step { field, quantifier }| {
             Some(Expr::Each(Each { field, quantifier, condition: Box::new(condition), span }))
@@ -218,10 +224,10 @@ impl Reader<'_> {
 
     /// A test of one field (in a block: `` and `.` are the member itself; outside: keywords).
     fn values(&mut self, field: &str, modifiers: &Modifiers, values: &[&Node], span: Span) -> Option<Expr> {
-        let keyword = self.blocks == 0 && field.is_empty();
+        let keyword = self.blocks.is_empty() && field.is_empty();
         let field = match field {
             "" if keyword => None,
-            "." if self.blocks > 0 => Some(String::new()),
+            "." if !self.blocks.is_empty() => Some(String::new()),
             _ => Some(field.to_owned()),
         };
         let for_keyword = if keyword { modifiers.for_keyword() } else { Some(modifiers.clone()) };
@@ -232,6 +238,8 @@ impl Reader<'_> {
         if modifiers.all && values.len() == 1 {
             self.report.warning("useless-modifier", span, "`all` has no meaning for a single value");
         }
+        let leaf = field.as_deref().filter(|_| self.report.lints()).map(|field| Leaf { field, within: &[], span });
+        let leaf = leaf.filter(|leaf| lint::leaf(Leaf { within: &self.blocks, ..*leaf }, self.report));
         let mut alternatives: Vec<Vec<Op>> = Vec::with_capacity(values.len());
         let mut failed = false;
         for value in values {
@@ -241,7 +249,12 @@ impl Reader<'_> {
                 continue;
             }
             match modifiers.ops(value, self.placeholders, self.report) {
-                Some(ops) => alternatives.push(ops),
+                Some(ops) => {
+                    if let Some(leaf) = leaf {
+                        lint::value(Leaf { within: &self.blocks, ..leaf }, value, &ops, self.report);
+                    }
+                    alternatives.push(ops);
+                }
                 None => failed = true,
             }
         }
@@ -273,7 +286,7 @@ mod tests {
         let (documents, errors) = yaml::parse(text);
         assert!(errors.is_empty(), "{text}: {errors:?}");
         let mut report = Report::new("t");
-        let mut reader = Reader { placeholders: &lists, arrays: true, report: &mut report, blocks: 0 };
+        let mut reader = Reader { placeholders: &lists, arrays: true, report: &mut report, blocks: Vec::new() };
         let expr = reader.section(&documents[0], &[]);
         let shown = report.into_list().into_iter().map(|d| {
             format!(

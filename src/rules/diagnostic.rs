@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use anstyle::{AnsiColor, Color, Style};
+
 use super::expr::Span;
 
 /// How bad it is.
@@ -47,28 +49,62 @@ const SHOWN: usize = 100;
 
 impl Diagnostic {
     /// The diagnostic as text: `file:line:column: error[code]: message`; below it, if the file's text is given, the source
-    /// line with a caret under the place; then the help. Control characters are shown escaped, since rule files may come
+    /// line with carets under the place; then the help. Control characters are shown escaped, since rule files may come
     /// from strangers and the reader is a terminal.
     pub fn render(&self, text: Option<&str>) -> String {
+        self.paint(text.and_then(|text| source_line(text, self.span)), false)
+    }
+
+    /// The same for a source line that is at hand, with colours for a terminal if wanted.
+    pub fn paint(&self, line: Option<&str>, color: bool) -> String {
+        let style = |style: Style| if color { style } else { Style::new() };
+        let strong = style(Style::new().bold());
+        let alarm = style(Style::new().bold().fg_color(Some(Color::Ansi(match self.severity {
+            Severity::Error => AnsiColor::Red,
+            Severity::Warning => AnsiColor::Yellow,
+        }))));
+        let faint = style(Style::new().fg_color(Some(Color::Ansi(AnsiColor::Cyan))));
         let mut out = printable(&self.file);
         if self.span.line > 0 {
             let _ = write!(out, ":{}:{}", self.span.line, self.span.column);
         }
-        let _ = write!(out, ": {}[{}]: {}", self.severity.as_str(), self.code, printable(&self.message));
-        if let Some(line) = text.and_then(|text| source_line(text, self.span)) {
+        let (severity, code, message) = (self.severity.as_str(), self.code, printable(&self.message));
+        let _ = write!(out, ": {alarm}{severity}[{code}]{alarm:#}: {strong}{message}{strong:#}");
+        if let Some(line) = line.filter(|_| self.span.line > 0) {
             let number = self.span.line.to_string();
             let column = self.span.column.max(1) as usize - 1;
             let start = column.saturating_sub(SHOWN_BEFORE);
             let shown: String = line.chars().skip(start).take(SHOWN).map(plain).collect();
-            let caret = " ".repeat((column - start).min(shown.chars().count()));
+            let indent = (column - start).min(shown.chars().count());
+            let (blank, carets) = (" ".repeat(indent), "^".repeat(token_length(&shown, indent)));
             let gutter = " ".repeat(number.len());
-            let _ = write!(out, "\n {number} | {}\n {gutter} | {caret}^", shown.trim_end());
+            let _ = write!(out, "\n {faint}{number} |{faint:#} {}", shown.trim_end());
+            let _ = write!(out, "\n {faint}{gutter} |{faint:#} {blank}{alarm}{carets}{alarm:#}");
         }
         if let Some(help) = &self.help {
-            let _ = write!(out, "\n  help: {}", printable(help));
+            let _ = write!(out, "\n  {faint}help:{faint:#} {}", printable(help));
         }
         out
     }
+}
+
+/// How many characters of the line belong to what stands at `start`: a quoted text, or a word of YAML.
+fn token_length(line: &str, start: usize) -> usize {
+    let mut chars = line.chars().skip(start);
+    let length = match chars.next() {
+        Some(quote @ ('"' | '\'')) => chars.position(|c| c == quote).map_or(1, |end| end + 2),
+        Some(first) => {
+            let rest: Vec<char> = std::iter::once(first).chain(chars).collect();
+            let ends = |at: usize| match rest[at] {
+                ' ' | ',' | ']' | '}' | '{' | '(' | ')' => true,
+                ':' => rest.get(at + 1).is_none_or(|next| *next == ' '),
+                _ => false,
+            };
+            (0..rest.len()).find(|at| ends(*at)).unwrap_or(rest.len())
+        }
+        None => 1,
+    };
+    length.max(1)
 }
 
 /// The line that a span names.
@@ -106,12 +142,23 @@ pub struct Report {
     list: Vec<Diagnostic>,
     errors: usize,
     total: usize,
+    lints: bool,
 }
 
 impl Report {
     /// An empty report of the file with this name.
     pub fn new(file: &str) -> Self {
         Report { file: file.to_owned(), ..Report::default() }
+    }
+
+    /// The same for whoever wants to know what is odd as well, not only what keeps a rule from running.
+    pub fn linting(file: &str) -> Self {
+        Report { lints: true, ..Report::new(file) }
+    }
+
+    /// Whether what is odd is to be looked for.
+    pub fn lints(&self) -> bool {
+        self.lints
     }
 
     /// Notes an error; the document will be left out.
@@ -133,6 +180,17 @@ impl Report {
     /// Notes something worth knowing.
     pub fn warning(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
         self.push(Severity::Warning, code, span, message.into(), None);
+    }
+
+    /// Notes something worth knowing and what to do about it.
+    pub fn warning_help(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        message: impl Into<String>,
+        help: impl Into<Option<String>>,
+    ) {
+        self.push(Severity::Warning, code, span, message.into(), help.into());
     }
 
     fn push(&mut self, severity: Severity, code: &'static str, span: Span, message: String, help: Option<String>) {
@@ -192,7 +250,7 @@ mod tests {
             (2, 3),
             Some("did you mean `contains`?"),
             Some("a: 1\n\té|b: 2\n"),
-            &format!("a.yml:2:3: {head}\n 2 |  é|b: 2\n   |   ^\n  help: did you mean `contains`?"),
+            &format!("a.yml:2:3: {head}\n 2 |  é|b: 2\n   |   ^^\n  help: did you mean `contains`?"),
         );
     }
 
@@ -210,5 +268,21 @@ mod tests {
         let rendered = diagnostic.render(Some(&text));
         assert!(rendered.lines().all(|line| line.len() < 120), "{rendered}");
         assert!(rendered.ends_with('^'));
+    }
+
+    #[test]
+    fn carets_stand_under_the_word() {
+        for (line, start, length) in [
+            ("verb: replace", 6, 7),
+            ("verb: [a, 'b c'] # x", 10, 5),
+            ("{verb: a}", 1, 4),
+            ("{verb: a}", 7, 1),
+            ("condition: not (sel)", 16, 3),
+            ("x: 'open", 3, 1),
+            ("a", 5, 1),
+            ("]", 0, 1),
+        ] {
+            assert_eq!(token_length(line, start), length, "{line}");
+        }
     }
 }

@@ -37,7 +37,7 @@ pub fn filter(
     let section = document.get("filter")?;
     let arrays = array_matching(document, report);
     let errors = report.errors();
-    let condition = Reader { placeholders, arrays, report, blocks: 0 }.section(section, &["rules"]);
+    let condition = Reader { placeholders, arrays, report, blocks: Vec::new() }.section(section, &["rules"]);
     let rules = match section.get("rules").map(|node| &node.value) {
         Some(Value::Text(text)) if text == "any" => Scope::Any,
         _ => Scope::Named(spanned_texts(section, "rules", report)),

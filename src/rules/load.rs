@@ -4,6 +4,8 @@ use super::correlation::{CorrelationDraft, correlation};
 use super::diagnostic::{Diagnostic, Report, Severity, did_you_mean};
 use super::filter::{FilterDraft, filter};
 use super::link::link;
+use super::lint;
+use super::lint::correlation::Names;
 use super::sigma::{self, RuleDraft, rule};
 use super::yaml::{self, Node};
 use super::{Meta, Placeholders, RuleSet, SourceFile};
@@ -41,19 +43,37 @@ const MAX_LINKED: usize = 10_000;
 /// Loads rules, correlations and filters. All problems of all files are told at once; a document with an error is left out,
 /// everything else loads. Files whose name ends in `.test.yml` or `.test.yaml` are ignored.
 pub fn load(files: &[SourceFile], placeholders: &Placeholders) -> (RuleSet, Vec<Diagnostic>) {
+    put_together(files, placeholders, None)
+}
+
+/// The same, and what is odd as well: fields that no event has, values that can never match, and the like.
+pub fn check(files: &[SourceFile], placeholders: &Placeholders) -> (RuleSet, Vec<Diagnostic>) {
+    put_together(files, placeholders, Some(Names::default()))
+}
+
+/// Loads files; with `names`, looks for what is odd.
+fn put_together(
+    files: &[SourceFile],
+    placeholders: &Placeholders,
+    mut names: Option<Names>,
+) -> (RuleSet, Vec<Diagnostic>) {
     let mut drafts = Vec::new();
     let mut diagnostics = Vec::new();
     for file in files.iter().filter(|file| !is_test(&file.name)) {
-        let mut report = Report::new(&file.name);
+        let mut report = if names.is_some() { Report::linting(&file.name) } else { Report::new(&file.name) };
         let (documents, errors) = yaml::parse(&file.text);
         for error in errors {
             report.error("yaml", error.span, error.message);
         }
         for document in &documents {
+            if let Some(names) = &mut names {
+                names.collect(document, &file.name);
+            }
             drafts.extend(read(document, &file.name, placeholders, &mut report));
         }
         diagnostics.extend(report.into_list());
     }
+    diagnostics.extend(names.into_iter().flat_map(Names::check));
     let mut linked = Vec::new();
     let set = link(drafts, &mut linked);
     let more = linked.len().saturating_sub(MAX_LINKED);
@@ -108,6 +128,9 @@ fn read(document: &Node, file: &str, placeholders: &Placeholders, report: &mut R
         report.error_help("missing-logsource", document.span, "the rule has no `logsource`", help);
     }
     let meta: Option<Meta> = sigma::meta(document, file, report);
+    if report.lints() {
+        lint::meta::check(document, report);
+    }
     let draft = match *kind {
         "detection" => rule(document, meta, placeholders, report).map(Draft::Rule),
         "correlation" => correlation(document, meta, report).map(Draft::Correlation),

@@ -1,6 +1,7 @@
 //! Rules: files in, one [`RuleSet`] and its diagnostics out. Every dialect lowers to [`expr::Expr`].
 
 mod chain;
+pub mod codes;
 pub mod condition;
 pub mod correlation;
 pub mod detection;
@@ -9,6 +10,7 @@ pub mod encoding;
 pub mod expr;
 pub mod filter;
 mod link;
+mod lint;
 pub mod load;
 pub mod modifiers;
 pub mod path;
@@ -21,7 +23,7 @@ pub mod suggest;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
-pub use load::load;
+pub use load::{check, load};
 pub use suggest::suggest;
 
 use std::collections::BTreeMap;

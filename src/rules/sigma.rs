@@ -29,7 +29,7 @@ pub fn rule(
 ) -> Option<RuleDraft> {
     let detection = document.get("detection")?;
     let arrays = array_matching(document, report);
-    let condition = Reader { placeholders, arrays, report, blocks: 0 }.section(detection, &[]);
+    let condition = Reader { placeholders, arrays, report, blocks: Vec::new() }.section(detection, &[]);
     let (meta, condition) = (meta?, condition?);
     let names_stage = names(&condition, "stage", true);
     Some(RuleDraft { meta, condition, names_stage })
