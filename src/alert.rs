@@ -1,10 +1,12 @@
 //! The alert: what a user reads when a rule or a correlation fired. Pure: a firing and names in, a value out.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::engine::matches::{ClusterId, Excerpt, Firing, Origin, SourceId};
+use crate::engine::matches::{ClusterId, Excerpt, Firing, Origin, SourceId, Trace};
 use crate::event::time::format_micros;
 use crate::rules::{CorrelationKind, Level, Meta, RuleSet};
 
@@ -38,7 +40,8 @@ pub struct Alert {
     /// A rule's alert or a correlation's.
     pub kind: Kind,
     /// What fired.
-    pub rule: RuleInfo,
+    #[serde(serialize_with = "rule_info")]
+    pub rule: Arc<Meta>,
     /// One readable line.
     pub message: String,
     /// The cluster; empty if it is not known.
@@ -80,20 +83,20 @@ pub enum Kind {
     Correlation,
 }
 
-/// The rule or correlation that fired.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RuleInfo {
-    /// UUID.
-    pub id: String,
-    /// The catalogue's short id.
+/// What an alert tells of the rule or correlation that fired.
+#[derive(Serialize)]
+struct RuleInfo<'a> {
+    id: &'a str,
     #[serde(rename = "ref")]
-    pub reference: Option<String>,
-    /// Title.
-    pub title: String,
-    /// Severity.
-    pub level: Level,
-    /// Tags as written.
-    pub tags: Vec<String>,
+    reference: Option<&'a str>,
+    title: &'a str,
+    level: Level,
+    tags: &'a [String],
+}
+
+fn rule_info<S: Serializer>(meta: &Meta, serializer: S) -> Result<S::Ok, S::Error> {
+    let Meta { id, reference, title, level, tags, .. } = meta;
+    RuleInfo { id, reference: reference.as_deref(), title, level: *level, tags }.serialize(serializer)
 }
 
 /// The effective identity behind the deciding event.
@@ -183,31 +186,32 @@ pub struct SourceInfo {
 impl Alert {
     /// Tells a firing in words.
     pub fn new(firing: &Firing, names: &Names<'_>) -> Self {
-        let meta = meta(firing.origin, names.rules);
-        let deciding = &firing.trace.excerpt();
+        let deciding = firing.trace.excerpt();
         let correlation = matches!(firing.origin, Origin::Correlation(_));
+        // The deciding event stands among the events, as a rule.
+        let of_event = |trace: &Trace| match *trace == firing.trace {
+            true => event(&deciding),
+            false => event(&trace.excerpt()),
+        };
+        let (events, message) = (firing.events.iter().map(of_event).collect(), message(firing, &deciding, names.rules));
+        let source = source(names, deciding.source, deciding.offset);
+        let (actor, target, outcome) = who_what_how(deciding);
         Alert {
             id: id(firing, names),
             time: format_micros(firing.time),
             kind: if correlation { Kind::Correlation } else { Kind::Rule },
-            rule: RuleInfo {
-                id: meta.id.clone(),
-                reference: meta.reference.clone(),
-                title: meta.title.clone(),
-                level: meta.level,
-                tags: meta.tags.clone(),
-            },
-            message: message(firing, deciding, names.rules),
+            rule: Arc::clone(meta(firing.origin, names.rules)),
+            message,
             cluster: cluster(names, firing.cluster).to_owned(),
-            actor: actor(deciding),
-            target: target(deciding),
-            outcome: Outcome { code: deciding.code, decision: owned(&deciding.decision) },
+            actor,
+            target,
+            outcome,
             group: correlation
                 .then(|| Group(firing.group.iter().map(|(n, v)| (n.clone(), v.text.to_string())).collect())),
             count: firing.count,
             window: firing.window.map(|(from, to)| Window { from: format_micros(from), to: format_micros(to) }),
-            events: firing.events.iter().map(|trace| event(&trace.excerpt())).collect(),
-            source: source(names, deciding.source, deciding.offset),
+            events,
+            source,
             evidence_truncated: firing.evidence_truncated,
             late: firing.late,
             time_us: firing.time,
@@ -226,7 +230,7 @@ impl Serialize for Group {
 }
 
 /// What is known about who fired.
-pub fn meta(origin: Origin, rules: &RuleSet) -> &Meta {
+pub fn meta(origin: Origin, rules: &RuleSet) -> &Arc<Meta> {
     match origin {
         Origin::Rule(index) => &rules.rules[index as usize].meta,
         Origin::Correlation(index) => &rules.correlations[index as usize].meta,
@@ -276,25 +280,23 @@ fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn actor(e: &Excerpt) -> Actor {
-    Actor {
-        username: e.username.to_string(),
-        groups: e.groups.iter().map(|g| g.to_string()).collect(),
-        impersonated_by: owned(&e.impersonated_by),
-        client_ip: owned(&e.client_ip),
-        user_agent: owned(&e.user_agent),
-    }
-}
-
-fn target(e: &Excerpt) -> Target {
-    Target {
-        verb: e.verb.to_string(),
-        resource: some(&e.resource),
-        subresource: owned(&e.subresource),
-        namespace: owned(&e.namespace),
-        name: owned(&e.name),
-        uri: e.uri.to_string(),
-    }
+fn who_what_how(e: Excerpt) -> (Actor, Target, Outcome) {
+    let actor = Actor {
+        username: e.username.into(),
+        groups: e.groups.into_iter().map(String::from).collect(),
+        impersonated_by: e.impersonated_by.map(String::from),
+        client_ip: e.client_ip.map(String::from),
+        user_agent: e.user_agent.map(String::from),
+    };
+    let target = Target {
+        verb: e.verb.into(),
+        resource: Some(String::from(e.resource)).filter(|resource| !resource.is_empty()),
+        subresource: e.subresource.map(String::from),
+        namespace: e.namespace.map(String::from),
+        name: e.name.map(String::from),
+        uri: e.uri.into(),
+    };
+    (actor, target, Outcome { code: e.code, decision: e.decision.map(String::from) })
 }
 
 fn event(e: &Excerpt) -> EventInfo {
@@ -334,22 +336,24 @@ fn message(firing: &Firing, deciding: &Excerpt, rules: &RuleSet) -> String {
 
 /// Who did what to what: `alice (impersonated by bob) get pods/exec web-0 in shop (101)`.
 fn deed(e: &Excerpt) -> String {
-    let mut out = if e.username.is_empty() { "(nobody)".to_owned() } else { e.username.to_string() };
+    let mut out = String::with_capacity(128);
+    let mut say = |parts: &[&str]| parts.iter().for_each(|part| out.push_str(part));
+    say(&[if e.username.is_empty() { "(nobody)" } else { &e.username }]);
     if let Some(by) = &e.impersonated_by {
-        out += &format!(" (impersonated by {by})");
+        say(&[" (impersonated by ", by, ")"]);
     }
     if !e.verb.is_empty() {
-        out += &format!(" {}", e.verb);
+        say(&[" ", &e.verb]);
     }
     if e.resource.is_empty() {
-        out += &format!(" {}", e.uri);
+        say(&[" ", &e.uri]);
     } else {
-        out += &format!(" {}", e.resource);
-        e.subresource.iter().for_each(|sub| out += &format!("/{sub}"));
-        e.name.iter().filter(|n| !n.is_empty()).for_each(|name| out += &format!(" {name}"));
-        e.namespace.iter().filter(|n| !n.is_empty()).for_each(|ns| out += &format!(" in {ns}"));
+        say(&[" ", &e.resource]);
+        e.subresource.iter().for_each(|sub| say(&["/", sub]));
+        e.name.iter().filter(|n| !n.is_empty()).for_each(|name| say(&[" ", name]));
+        e.namespace.iter().filter(|n| !n.is_empty()).for_each(|ns| say(&[" in ", ns]));
     }
-    e.code.iter().for_each(|code| out += &format!(" ({code})"));
+    e.code.iter().for_each(|code| say(&[" (", &code.to_string(), ")"]));
     out
 }
 

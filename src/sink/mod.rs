@@ -79,7 +79,10 @@ impl<'a> Output<'a> {
                 table::header(&mut self.buffer, style)?;
             }
             self.tally.by_level[known.level as usize] += 1;
-            *self.tally.by_rule.entry(known.id.clone()).or_default() += 1;
+            match self.tally.by_rule.get_mut(&known.id) {
+                Some(told) => *told += 1,
+                None => drop(self.tally.by_rule.insert(known.id.clone(), 1)),
+            }
             render(&mut self.buffer, self.format, &Alert::new(firing, &self.names))?;
         }
         if self.buffer.is_empty() {
