@@ -1,8 +1,8 @@
 //! One audit event as rules see it.
 
 mod actor;
-mod credential;
 pub mod catalogue;
+mod credential;
 pub mod derived;
 mod exec;
 mod header;

@@ -1,15 +1,15 @@
 //! Whether an operator holds for a text, for the few texts that a field can have. The engine's own comparison is compiled
 //! for speed; this one is plain.
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
-use super::super::expr::{GlobPart, Op, RegexOp, StrHow, StrOp};
+use super::super::expr::{GlobPart, Op, StrHow, StrOp};
 use crate::event::fold;
 
 /// An operator, ready to be held against several texts.
 pub(super) enum Ready<'a> {
     Text(&'a StrOp),
-    Regex(Regex),
+    Regex(&'a Regex),
     Other(&'a Op),
     /// Whether it holds depends on more than the text.
     Unclear,
@@ -19,7 +19,7 @@ impl<'a> Ready<'a> {
     pub(super) fn new(op: &'a Op) -> Self {
         match op {
             Op::Str(op) => Ready::Text(op),
-            Op::Regex(op) => regex(op).map_or(Ready::Unclear, Ready::Regex),
+            Op::Regex(op) => Ready::Regex(&op.built.0),
             Op::Num(..) | Op::Bool(_) | Op::Cidr(_) | Op::Null | Op::Exists(_) => Ready::Other(op),
             Op::FieldRef(_) | Op::Time(..) | Op::Never => Ready::Unclear,
         }
@@ -41,16 +41,6 @@ impl<'a> Ready<'a> {
             },
         }
     }
-}
-
-fn regex(op: &RegexOp) -> Option<Regex> {
-    RegexBuilder::new(&op.pattern)
-        .case_insensitive(op.case_insensitive)
-        .multi_line(op.multi_line)
-        .dot_matches_new_line(op.dot_matches_new_line)
-        .size_limit(super::super::modifiers::MAX_REGEX)
-        .build()
-        .ok()
 }
 
 fn text_holds(op: &StrOp, text: &str) -> bool {
