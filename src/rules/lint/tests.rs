@@ -117,6 +117,10 @@ fn values_that_can_never_match() {
         ],
     );
     selection("{k8s.clientIP: 10.0.0.1}", &[]);
+}
+
+#[test]
+fn values_that_do_not_fit_their_field() {
     selection("{stageTimestamp|gt: 5}", &["never-matches", "always-false"]);
     selection("{stageTimestamp|hour|gte: 22}", &[]);
     selection("{userAgent|hour: 3}", &["never-matches", "always-false"]);
