@@ -441,11 +441,14 @@ impl<'a> Event<'a> {
 
 /// Whether the text has the shape of a UUID (RFC 9562), as the API server makes them.
 fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
+    const DASHES: u64 = 1 << 8 | 1 << 13 | 1 << 18 | 1 << 23;
+    let Ok(text) = <&[u8; 36]>::try_from(text.as_bytes()) else { return false };
+    // Asked of every event, so all bytes are looked at without a branch between them.
+    let odd = (0u32..).zip(text).fold(0u8, |odd, (at, byte)| {
+        let good = if DASHES >> at & 1 == 1 { *byte == b'-' } else { byte.is_ascii_hexdigit() };
+        odd | u8::from(!good)
+    });
+    odd == 0
 }
 
 #[cfg(test)]
