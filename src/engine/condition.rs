@@ -1,15 +1,14 @@
 //! Compiled conditions and their evaluation: [`Expr`] with fields resolved, comparisons prepared, cheap tests first.
 
-use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, Timelike};
-use ipnet::IpNet;
 use regex::Regex;
 
 use super::block::Block;
 use super::facets::Facet;
+use super::networks::Networks;
 use super::text::{Texts, folded};
 use crate::event::json::Kind;
 use crate::event::path::{Fast, Field, Path, Root};
@@ -75,7 +74,7 @@ pub struct Check {
     numbers: Vec<(Cmp, f64)>,
     bools: Vec<bool>,
     regexes: Vec<Arc<Regex>>,
-    networks: Vec<IpNet>,
+    networks: Networks,
     references: Vec<(Field, FieldRefOp)>,
     times: Vec<(TimePart, Cmp, i64)>,
     /// Holds if the field is there.
@@ -258,6 +257,9 @@ pub(super) fn look_up<'a>(
 
 /// Shows `visit` the text of every scalar of a field of the event.
 pub fn look_up_all(field: &Field, event: &Event<'_>, visit: &mut dyn FnMut(&str)) {
+    if let Some(text) = sole_text(field, event) {
+        return text.into_iter().for_each(visit);
+    }
     let _ = look_up(field, event, None, &mut |node| {
         event.scalars(node, &mut |scalar| {
             if let Some(text) = scalar_text(event, scalar) {
@@ -266,6 +268,17 @@ pub fn look_up_all(field: &Field, event: &Event<'_>, visit: &mut dyn FnMut(&str)
             ControlFlow::Continue(())
         })
     });
+}
+
+/// The text of a field that has one at most, and takes no walk; `None` for the others.
+#[inline]
+fn sole_text<'a>(field: &Field, event: &Event<'a>) -> Option<Option<&'a str>> {
+    match field.root {
+        Root::Fast(Fast::Code) => None,
+        Root::Fast(fast) => Some(fast_text(fast, event)),
+        Root::Derived(derived) if field.path.0.is_empty() => event.derived_text(derived),
+        _ => None,
+    }
 }
 
 fn fast_text<'a>(fast: Fast, event: &Event<'a>) -> Option<&'a str> {
@@ -316,7 +329,10 @@ impl Check {
             numbers: Vec::new(),
             bools: Vec::new(),
             regexes: Vec::new(),
-            networks: Vec::new(),
+            networks: Networks::new(test.any_of.iter().filter_map(|op| match op {
+                Op::Cidr(network) => Some(*network),
+                _ => None,
+            })),
             references: Vec::new(),
             times: Vec::new(),
             present: false,
@@ -325,11 +341,10 @@ impl Check {
         };
         for op in &test.any_of {
             match op {
-                Op::Str(_) | Op::Never => {}
+                Op::Str(_) | Op::Never | Op::Cidr(_) => {}
                 Op::Num(cmp, number) => check.numbers.push((*cmp, *number)),
                 Op::Bool(value) => check.bools.push(*value),
                 Op::Regex(op) => check.regexes.push(Arc::clone(&op.built.0)),
-                Op::Cidr(network) => check.networks.push(*network),
                 Op::FieldRef(op) => check.references.push((Field::parse(&op.field), op.clone())),
                 Op::Time(part, cmp, value) => check.times.push((*part, *cmp, *value)),
                 Op::Exists(true) => check.present = true,
@@ -352,18 +367,12 @@ impl Check {
     }
 
     fn eval<'a>(&self, event: &Event<'a>, scope: Option<Scope<'a>>, doubt: &Doubt) -> Verdict {
-        match self.field.root {
-            Root::Fast(Fast::Code) if self.only_numbers => {
-                let holds = |code: i64| self.numbers.iter().any(|(cmp, value)| cmp.holds(&(code as f64), value));
-                return Verdict::of(event.code().is_some_and(holds));
-            }
-            Root::Fast(fast) if fast != Fast::Code => return self.eval_text(event, fast_text(fast, event)),
-            Root::Derived(derived) if self.field.path.0.is_empty() => {
-                if let Some(text) = event.derived_text(derived) {
-                    return self.eval_text(event, text);
-                }
-            }
-            _ => {}
+        if self.only_numbers && self.field.root == Root::Fast(Fast::Code) {
+            let holds = |code: i64| self.numbers.iter().any(|(cmp, value)| cmp.holds(&(code as f64), value));
+            return Verdict::of(event.code().is_some_and(holds));
+        }
+        if let Some(text) = sole_text(&self.field, event) {
+            return self.eval_text(event, text);
         }
         let (mut found, mut hit) = (false, false);
         let compares = !self.texts.is_empty()
@@ -410,8 +419,7 @@ impl Check {
                     .is_ok_and(|n| self.numbers.iter().any(|(cmp, value)| cmp.holds(&n, value))))
             || self.bools.iter().any(|value| text.eq_ignore_ascii_case(if *value { "true" } else { "false" }))
             || self.regexes.iter().any(|regex| regex.is_match(text))
-            || (!self.networks.is_empty()
-                && text.parse::<IpAddr>().is_ok_and(|ip| self.networks.iter().any(|net| net.contains(&ip))))
+            || (!self.networks.is_empty() && self.networks.hold(text))
             || self.times.iter().any(|(part, cmp, value)| time_part(text, *part).is_some_and(|n| cmp.holds(&n, value)))
             || self.references.iter().any(|(field, op)| refers(event, text, field, op))
     }

@@ -93,6 +93,7 @@ impl Facet {
                     add(key);
                     add(match event.doc().kind(value) {
                         Kind::Null => b"0",
+                        _ if event.doc().is_list_of_one(value) => b"1",
                         // A path may lead into an object.
                         _ if event.doc().bytes(value).contains(&b'{') => event.doc().bytes(value),
                         _ => b"1",
@@ -178,8 +179,8 @@ impl Cache {
 
     /// The meaning at a place of this event, with so many words of rules.
     #[inline]
-    pub fn meaning(&self, facet: usize, place: Place, rules: usize, settled: usize) -> Meaning<'_> {
-        let words = &self.known[facet].words[place as usize..][..rules + settled];
+    pub fn meaning(&self, facet: Facet, place: Place, rules: usize, settled: usize) -> Meaning<'_> {
+        let words = &self.known[facet as usize].words[place as usize..][..rules + settled];
         let (rules, settled) = words.split_at(rules);
         Meaning { rules, settled }
     }

@@ -8,6 +8,7 @@ mod facets;
 pub mod index;
 pub mod matches;
 pub mod necessary;
+mod networks;
 pub mod program;
 pub mod text;
 pub mod trace;

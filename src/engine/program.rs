@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::captures::CaptureTable;
 use super::condition::{Condition, Doubt, Verdict};
-use super::facets::{Cache, FACETS, Facet, Meaning, Place};
+use super::facets::{Cache, FACETS, Facet};
 use super::index::{Bits, Index, has, ones, set};
 use crate::event::path::Field;
 use crate::event::view::Event;
@@ -58,8 +58,9 @@ pub struct CompileError {
 pub struct Picture {
     /// The rules that may hold.
     pub candidates: Bits,
+    /// The parts of conditions that the facets settled.
+    settled: Bits,
     cache: Cache,
-    places: [Option<Place>; FACETS],
     /// Per part: the event it was judged on last, and how.
     judged: Vec<(u64, Verdict, Missing)>,
     event: u64,
@@ -71,17 +72,7 @@ impl Program {
     /// # Errors
     /// The first rule whose regular expression is none, or larger than 1 MiB compiled.
     pub fn compile(rule_set: Arc<RuleSet>) -> Result<Program, CompileError> {
-        let mut parts = Parts::default();
-        let mut of_rule = Vec::with_capacity(rule_set.rules.len());
-        for rule in &rule_set.rules {
-            let numbers = parts.add(&rule.condition).map_err(|source| CompileError {
-                file: rule.meta.file.clone(),
-                line: rule.meta.span.line,
-                title: rule.meta.title.clone(),
-                source,
-            })?;
-            of_rule.push(numbers);
-        }
+        let (parts, of_rule) = Parts::of(&rule_set)?;
         let exprs: Vec<&Expr> = rule_set.rules.iter().map(|rule| &rule.condition).collect();
         let index = Index::new(&exprs);
         let (mut stage_rules, mut all_rules) = (vec![0u64; index.words()], vec![0u64; index.words()]);
@@ -93,8 +84,7 @@ impl Program {
         }
         let captures = Arc::new(CaptureTable::new(&rule_set));
         let capture_fields = captures.fields.iter().map(|field| Field::parse(field)).collect();
-        let of_facet = Facet::ALL.map(|facet| parts.of_facet(facet, &of_rule, index.words()));
-        let parts = parts.conditions;
+        let of_facet = Facet::ALL.map(|facet| of_facet(facet, &parts, &of_rule, index.words()));
         Ok(Program { set: rule_set, captures, capture_fields, parts, of_rule, of_facet, index, stage_rules, all_rules })
     }
 
@@ -105,21 +95,17 @@ impl Program {
         if event.has_duplicate_keys() {
             return;
         }
-        let mut candidates = std::mem::take(&mut picture.candidates);
+        let Picture { candidates, settled, cache, .. } = picture;
+        let (rules, parts) = (self.index.words(), self.parts.len().div_ceil(64));
         for facet in Facet::ALL {
-            let place = picture.cache.place(facet, event, |words| self.meaning(facet, event, words));
-            picture.places[facet as usize] = Some(place);
-            let rules = self.recall(picture, facet as usize, place).rules;
-            candidates.iter_mut().zip(rules).for_each(|(word, rules)| *word &= rules);
+            let place = cache.place(facet, event, |words| self.meaning(facet, event, words));
+            let meaning = cache.meaning(facet, place, rules, parts);
+            candidates.iter_mut().zip(meaning.rules).for_each(|(word, rules)| *word &= rules);
+            settled.iter_mut().zip(meaning.settled).for_each(|(word, parts)| *word |= parts);
             if candidates.iter().all(|word| *word == 0) {
                 break;
             }
         }
-        picture.candidates = candidates;
-    }
-
-    fn recall<'m>(&self, picture: &'m Picture, facet: usize, place: Place) -> Meaning<'m> {
-        picture.cache.meaning(facet, place, self.index.words(), self.parts.len().div_ceil(64))
     }
 
     /// The same without the index: every rule that is judged at all, and nothing settled.
@@ -130,7 +116,8 @@ impl Program {
     fn begin(&self, outcome: bool, picture: &mut Picture) {
         picture.candidates.clear();
         picture.candidates.extend_from_slice(if outcome { &self.all_rules } else { &self.stage_rules });
-        picture.places = [None; FACETS];
+        picture.settled.clear();
+        picture.settled.resize(self.parts.len().div_ceil(64), 0);
         picture.event += 1;
         picture.judged.resize(self.parts.len(), (0, Verdict::False, Missing::default()));
     }
@@ -160,10 +147,7 @@ impl Program {
     pub fn judge_candidate(&self, rule: usize, event: &Event<'_>, doubt: &Doubt, picture: &mut Picture) -> Verdict {
         let mut verdict = Verdict::True;
         for &part in &self.of_rule[rule] {
-            let settled = |(facet, place): (usize, &Option<Place>)| {
-                place.is_some_and(|place| has(self.recall(picture, facet, place).settled, part as usize))
-            };
-            if picture.places.iter().enumerate().any(settled) {
+            if has(&picture.settled, part as usize) {
                 continue;
             }
             let (at, known, missing) = picture.judged[part as usize];
@@ -201,44 +185,59 @@ impl Program {
 
 /// Parts of conditions while a program is made.
 #[derive(Default)]
-struct Parts {
+struct Parts<'e> {
     conditions: Vec<Condition>,
-    known: HashMap<String, u32>,
+    /// What they were compiled from, by a rough hash: few parts that differ share one.
+    known: HashMap<u64, Vec<(&'e Expr, u32)>>,
 }
 
-impl Parts {
+impl<'e> Parts<'e> {
+    /// The parts of all rules, and per rule its own.
+    fn of(rules: &'e RuleSet) -> Result<(Vec<Condition>, Vec<Box<[u32]>>), CompileError> {
+        let mut parts = Parts::default();
+        let mut of_rule = Vec::with_capacity(rules.rules.len());
+        for rule in &rules.rules {
+            let numbers = parts.add(&rule.condition).map_err(|source| CompileError {
+                file: rule.meta.file.clone(),
+                line: rule.meta.span.line,
+                title: rule.meta.title.clone(),
+                source,
+            })?;
+            of_rule.push(numbers);
+        }
+        Ok((parts.conditions, of_rule))
+    }
+
     /// The parts of a rule's condition, cheap ones first.
-    fn add(&mut self, condition: &Expr) -> Result<Box<[u32]>, regex::Error> {
+    fn add(&mut self, condition: &'e Expr) -> Result<Box<[u32]>, regex::Error> {
         let mut flat = Vec::new();
         flatten(condition, &mut flat);
         let mut numbers = Vec::with_capacity(flat.len());
         for part in flat {
-            let key = format!("{:?}", part.without_spans());
-            let number = match self.known.get(&key) {
-                Some(number) => *number,
-                None => {
-                    self.conditions.push(Condition::compile(part)?);
-                    let number = (self.conditions.len() - 1) as u32;
-                    self.known.insert(key, number);
-                    number
-                }
-            };
+            let alike = self.known.entry(part.rough_hash()).or_default();
+            if let Some((_, number)) = alike.iter().find(|(known, _)| known.says_the_same(part)) {
+                numbers.push(*number);
+                continue;
+            }
+            let number = self.conditions.len() as u32;
+            self.conditions.push(Condition::compile(part)?);
+            alike.push((part, number));
             numbers.push(number);
         }
         numbers.sort_by_key(|number| self.conditions[*number as usize].cost());
         numbers.dedup();
         Ok(numbers.into())
     }
+}
 
-    /// The parts that have a test of the facet, with their rules.
-    fn of_facet(&self, facet: Facet, of_rule: &[Box<[u32]>], words: usize) -> Vec<(u32, Bits)> {
-        let mut rules_of = vec![vec![0u64; words]; self.conditions.len()];
-        for (rule, parts) in of_rule.iter().enumerate() {
-            parts.iter().for_each(|part| set(&mut rules_of[*part as usize], rule));
-        }
-        let all = (0u32..).zip(&self.conditions).zip(rules_of);
-        all.filter(|((_, part), _)| part.concerns(facet)).map(|((number, _), rules)| (number, rules)).collect()
+/// The parts that have a test of the facet, with their rules.
+fn of_facet(facet: Facet, parts: &[Condition], of_rule: &[Box<[u32]>], words: usize) -> Vec<(u32, Bits)> {
+    let mut rules_of = vec![vec![0u64; words]; parts.len()];
+    for (rule, parts) in of_rule.iter().enumerate() {
+        parts.iter().for_each(|part| set(&mut rules_of[*part as usize], rule));
     }
+    let all = (0u32..).zip(parts).zip(rules_of);
+    all.filter(|((_, part), _)| part.concerns(facet)).map(|((number, _), rules)| (number, rules)).collect()
 }
 
 /// The parts of nested conjunctions.

@@ -124,20 +124,6 @@ impl Trace {
         recorder.finish(told.time)
     }
 
-    /// A trace from what [`Trace::told`] gave, without values.
-    pub(super) fn from_told(time: i64, told: &[u8]) -> Trace {
-        let mut bytes: Arc<[u8]> = told.into();
-        if let Some(bytes) = Arc::get_mut(&mut bytes) {
-            bytes[at::VALUES..at::TEXTS].fill(0);
-        }
-        Trace { time, bytes }
-    }
-
-    /// What an excerpt is made of, but the time.
-    pub(super) fn told(&self) -> &[u8] {
-        &self.bytes[..u32_at(&self.bytes, at::TOLD_END) as usize]
-    }
-
     /// What may be told: redacted, every text bounded.
     pub fn excerpt(&self) -> Excerpt {
         let mut rest = &self.bytes[at::TEXTS..];
@@ -187,9 +173,9 @@ impl Trace {
         })
     }
 
-    /// Bytes it takes to remember what may be told of the event: the texts, the time, and where they end.
+    /// Bytes of its texts and values.
     pub fn size(&self) -> usize {
-        self.told().len() + size_of::<i64>() + size_of::<u32>()
+        self.bytes.len()
     }
 }
 

@@ -35,7 +35,7 @@ impl<'a> Event<'a> {
             let Ok((key, value)) = member else { return false };
             let name = &self.doc.text[key.start + 1..key.end - 1];
             visit(name, value);
-            plain &= !name.contains(&b'\\');
+            plain &= !self.doc.structure.has_backslash(key.start + 1..key.end - 1);
             if name == CREDENTIAL_ID.as_bytes() {
                 found = Some(value);
             }

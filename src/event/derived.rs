@@ -165,7 +165,7 @@ impl<'a> Event<'a> {
     fn annotation(&self, key: &str) -> Option<&'a str> {
         let mut found = None;
         for annotations in self.objects(Slot::Annotations) {
-            found = self.member(annotations, key).or(found);
+            found = self.find_member(annotations, key).or(found);
         }
         self.text(found?)
     }

@@ -95,7 +95,13 @@ impl<'a> Doc<'a> {
                 let close = self.structure.next_quote(at + 1).ok_or(Flaw::OpenString)?;
                 Ok(Raw { start: at, end: close + 1 })
             }
-            Some(b'{' | b'[') => Ok(Raw { start: at, end: self.structure.container_end(self.text, at)? }),
+            Some(b'{' | b'[') => {
+                let end = match self.list_of_one(at) {
+                    Some(end) => end,
+                    None => self.structure.container_end(self.text, at)?,
+                };
+                Ok(Raw { start: at, end })
+            }
             Some(_) => {
                 let rest = &self.text[at..];
                 let length = rest
@@ -108,6 +114,22 @@ impl<'a> Doc<'a> {
             }
             None => Err(Flaw::Ended),
         }
+    }
+
+    /// Whether the value at `raw` is an array that holds one string and no white space.
+    #[inline]
+    pub fn is_list_of_one(&self, raw: Raw) -> bool {
+        self.list_of_one(raw.start) == Some(raw.end)
+    }
+
+    /// The end of the array at `at` if it holds one string and no white space, as most short ones in headers do.
+    #[inline]
+    fn list_of_one(&self, at: usize) -> Option<usize> {
+        if self.text.get(at..at + 2)? != b"[\"" {
+            return None;
+        }
+        let close = self.structure.next_quote(at + 2)?;
+        (*self.text.get(close + 1)? == b']').then_some(close + 2)
     }
 
     /// The members of the object at `raw`, in order.
@@ -279,21 +301,32 @@ impl<'a> InOrder<'a> {
     /// The value of the next member, if `name` (with its quotes and colon) is how it starts.
     #[inline(always)]
     pub fn take<const N: usize>(&mut self, name: &[u8; N]) -> Option<Raw> {
-        let text = self.members.doc.text;
-        if text.get(self.key_at..)?.first_chunk::<N>()? != name {
+        let doc = self.members.doc;
+        if doc.text.get(self.key_at..)?.first_chunk::<N>()? != name {
             return None;
         }
-        self.value(self.key_at + N)
+        let at = self.key_at + N;
+        if doc.text.get(at) == Some(&b'"')
+            && let Some(close) = doc.structure.next_quote(at + 1)
+        {
+            return Some(self.step(Raw { start: at, end: close + 1 }));
+        }
+        self.value(at)
     }
 
     #[inline(never)]
     fn value(&mut self, at: usize) -> Option<Raw> {
-        let doc = self.members.doc;
-        let value = doc.value(at).ok()?;
+        let value = self.members.doc.value(at).ok()?;
+        Some(self.step(value))
+    }
+
+    #[inline(always)]
+    fn step(&mut self, value: Raw) -> Raw {
+        let text = self.members.doc.text;
         self.members.first = false;
         self.members.at = value.end;
-        self.key_at = if doc.text.get(value.end) == Some(&b',') { value.end + 1 } else { doc.text.len() };
-        Some(value)
+        self.key_at = if text.get(value.end) == Some(&b',') { value.end + 1 } else { text.len() };
+        value
     }
 
     /// The members that have not been taken.

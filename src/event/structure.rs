@@ -40,6 +40,8 @@ pub enum Flaw {
 pub struct Structure {
     words: Vec<Word>,
     closed: bool,
+    /// Whether there is any backslash: in many headers there is none.
+    backslashes: bool,
 }
 
 /// What is kept of a block of 64 bytes.
@@ -65,6 +67,7 @@ struct Carry {
     escaped: u64,
     in_string: u64,
     bad_control: u64,
+    backslashes: u64,
 }
 
 impl Structure {
@@ -112,6 +115,7 @@ impl Structure {
             block[..rest.len()].copy_from_slice(rest);
             *word = Word::of(&L::masks(&block), L::prefix_xor, &mut carry);
         }
+        self.backslashes = carry.backslashes != 0;
         Carried { in_string: carry.in_string, bad_control: carry.bad_control }
     }
 
@@ -127,9 +131,13 @@ impl Structure {
         Some(at * 64 + word.trailing_zeros() as usize)
     }
 
-    /// Whether a backslash stands in `range`. Beyond the text the answer is yes: who is told so looks for himself.
+    /// Whether a backslash stands in `range`. Beyond the text the answer may be yes: who is told so looks for himself.
     #[inline]
     pub fn has_backslash(&self, range: Range<usize>) -> bool {
+        self.backslashes && self.has_backslash_in(range)
+    }
+
+    fn has_backslash_in(&self, range: Range<usize>) -> bool {
         let (first, last) = (range.start / 64, range.end / 64);
         let from = u64::MAX << (range.start % 64);
         let until = !(u64::MAX << (range.end % 64));
@@ -235,6 +243,7 @@ impl Word {
         // All ones if the block ends inside a string.
         carry.in_string = ((in_string as i64) >> 63) as u64;
         carry.bad_control |= masks.control & in_string;
+        carry.backslashes |= masks.backslash;
         Word { quote, bracket: masks.bracket & !in_string, backslash: masks.backslash }
     }
 }

@@ -46,25 +46,20 @@ fn format_any(micros: i64) -> String {
     }
 }
 
-/// The shape the API server writes, `YYYY-MM-DDTHH:MM:SS.ffffffZ`, without the general parser.
+/// The shape the API server writes, without the general parser.
 fn fast(text: &[u8]) -> Option<i64> {
-    let t: &[u8; 27] = text.try_into().ok()?;
-    let separators = t[4] == b'-'
-        && t[7] == b'-'
-        && t[10] == b'T'
-        && t[13] == b':'
-        && t[16] == b':'
-        && t[19] == b'.'
-        && t[26] == b'Z';
-    if !separators {
-        return None;
-    }
-    let digits = t.map(|byte| byte.wrapping_sub(b'0'));
-    let number = |range: std::ops::Range<usize>| digits[range].iter().fold(0, |n, digit| n * 10 + i64::from(*digit));
-    let (year, month, day) = (number(0..4), number(5..7), number(8..10));
-    let (hour, minute, second, micros) = (number(11..13), number(14..16), number(17..19), number(20..26));
-    let numeric = [0..4, 5..7, 8..10, 11..13, 14..16, 17..19, 20..26].into_iter().flatten().all(|at| digits[at] <= 9);
-    if !numeric || hour > 23 || minute > 59 || second > 59 {
+    const SHAPE: [u8; 27] = *b"0000-00-00T00:00:00.000000Z";
+    let text: &[u8; 27] = text.try_into().ok()?;
+    // Every event has two of them, so all bytes are looked at without a branch between them.
+    let odd = SHAPE.iter().zip(text).fold(0u8, |odd, (shape, byte)| {
+        let good = if *shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
+        odd | u8::from(!good)
+    });
+    let digits = |at: usize| i64::from(text[at]) * 10 + i64::from(text[at + 1]) - i64::from(b'0') * 11;
+    let (year, month, day) = (digits(0) * 100 + digits(2), digits(5), digits(8));
+    let (hour, minute, second) = (digits(11), digits(14), digits(17));
+    let micros = (digits(20) * 100 + digits(22)) * 100 + digits(24);
+    if odd != 0 || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let days = days_since_epoch(year, month, day)?;

@@ -44,6 +44,9 @@ pub(super) struct Texts<'a> {
 /// Objects that were walked: where each starts, and its members.
 type Walked<'a> = smallvec::SmallVec<[(usize, &'a [(Raw, Raw)]); 8]>;
 
+/// Arrays of objects that were walked: where each starts, and its elements.
+type WalkedArrays<'a> = smallvec::SmallVec<[(usize, &'a [Raw]); 4]>;
+
 /// Answers that are kept once they have been worked out.
 #[derive(Default)]
 pub(super) struct Kept<'a> {
@@ -59,6 +62,8 @@ pub(super) struct Kept<'a> {
     pub containers: OnceCell<(&'a [Node<'a>], Missing)>,
     /// Objects inside bodies.
     pub objects: RefCell<Walked<'a>>,
+    /// Arrays inside bodies.
+    pub arrays: RefCell<WalkedArrays<'a>>,
 }
 
 /// One event: one stage of one API request.

@@ -10,7 +10,7 @@ use super::view::Event;
 /// bounded by the path's length.
 const ARRAYS_MAX: u32 = 64;
 
-/// How many objects' members are kept per event; a look through them must stay cheaper than a walk.
+/// How many objects' members, and arrays' elements, are kept per event; a look through them must stay cheaper than a walk.
 const OBJECTS_MAX: usize = 64;
 
 /// A value that a path led to.
@@ -149,6 +149,12 @@ impl<'a> Event<'a> {
             self.malformed.set(true);
             return ControlFlow::Continue(());
         }
+        if let Some(elements) = self.elements(raw) {
+            for element in elements {
+                step(Node::Json(*element), arrays + 1)?;
+            }
+            return ControlFlow::Continue(());
+        }
         for element in self.doc.elements(raw) {
             let Ok(element) = element else {
                 self.malformed.set(true);
@@ -157,6 +163,27 @@ impl<'a> Event<'a> {
             step(Node::Json(element), arrays + 1)?;
         }
         ControlFlow::Continue(())
+    }
+
+    /// The elements of an array of objects, kept as the members of objects are; `None` if it holds anything else, or is not
+    /// well-formed: then it is cheap to walk, or has to be walked up to its flaw.
+    fn elements(&self, array: Raw) -> Option<&'a [Raw]> {
+        if self.doc.text.get(array.start + 1) != Some(&b'{') {
+            return None;
+        }
+        if let Some((_, elements)) = self.kept.arrays.borrow().iter().find(|(start, _)| *start == array.start) {
+            return Some(elements);
+        }
+        let mut elements = bumpalo::collections::Vec::new_in(self.arena);
+        for element in self.doc.elements(array) {
+            elements.push(element.ok()?);
+        }
+        let elements = elements.into_bump_slice();
+        let mut kept = self.kept.arrays.borrow_mut();
+        if kept.len() < OBJECTS_MAX {
+            kept.push((array.start, elements));
+        }
+        Some(elements)
     }
 
     /// The members of an object. Many rules walk the same few objects, so they are kept once found; `None` (and the event
@@ -186,17 +213,11 @@ impl<'a> Event<'a> {
     fn longest(&self, object: Raw, run: &str) -> Option<(Raw, usize)> {
         let mut best: Option<(Raw, usize)> = None;
         for &(key, value) in self.members(object)? {
-            let inner = &self.doc.text[key.start + 1..key.end - 1];
-            let unescaped;
-            let name = if memchr::memchr(b'\\', inner).is_some() {
-                unescaped = self.doc.string(key).unwrap_or_default();
-                unescaped.as_bytes()
-            } else {
-                inner
-            };
+            let name = self.doc.name(key).unwrap_or_default();
+            // The boundary first: it alone rules most names out.
             let fits = !name.is_empty()
-                && run.as_bytes().starts_with(name)
-                && matches!(run.as_bytes().get(name.len()), None | Some(b'.'));
+                && (run.len() == name.len() || run.as_bytes().get(name.len()) == Some(&b'.'))
+                && run.as_bytes().starts_with(&name);
             if fits && best.is_none_or(|(_, used)| name.len() >= used) {
                 best = Some((value, name.len()));
             }

@@ -3,6 +3,7 @@
 //! Sigma rules lower to [`Expr`] today; Falco's conditions are a second front end to the same type. An expression is
 //! evaluated over one event with three values: true, false, and *unknown* (a body it asks for was dropped).
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -29,18 +30,49 @@ pub enum Expr {
 }
 
 impl Expr {
-    /// The same condition as if it stood nowhere, to be compared with others.
-    pub fn without_spans(&self) -> Expr {
-        let all = |parts: &[Expr]| parts.iter().map(Expr::without_spans).collect();
+    /// Whether both say the same, wherever they stand in their files.
+    pub fn says_the_same(&self, other: &Expr) -> bool {
+        let all = |mine: &[Expr], theirs: &[Expr]| {
+            mine.len() == theirs.len() && mine.iter().zip(theirs).all(|(mine, theirs)| mine.says_the_same(theirs))
+        };
+        match (self, other) {
+            (Expr::Const(mine), Expr::Const(theirs)) => mine == theirs,
+            (Expr::And(mine), Expr::And(theirs)) | (Expr::Or(mine), Expr::Or(theirs)) => all(mine, theirs),
+            (Expr::Not(mine), Expr::Not(theirs)) => mine.says_the_same(theirs),
+            (Expr::Test(mine), Expr::Test(theirs)) => mine.field == theirs.field && mine.any_of == theirs.any_of,
+            (Expr::Each(mine), Expr::Each(theirs)) => {
+                (&mine.field, mine.quantifier) == (&theirs.field, theirs.quantifier)
+                    && mine.condition.says_the_same(&theirs.condition)
+            }
+            _ => false,
+        }
+    }
+
+    /// A hash that is the same for conditions that say the same, and mostly differs for others.
+    pub fn rough_hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.feed(&mut hasher);
+        hasher.finish()
+    }
+
+    fn feed(&self, hasher: &mut DefaultHasher) {
+        std::mem::discriminant(self).hash(hasher);
         match self {
-            Expr::Const(value) => Expr::Const(*value),
-            Expr::And(parts) => Expr::And(all(parts)),
-            Expr::Or(parts) => Expr::Or(all(parts)),
-            Expr::Not(part) => Expr::Not(Box::new(part.without_spans())),
-            Expr::Test(test) => Expr::Test(Test { span: Span::default(), ..test.clone() }),
+            Expr::Const(value) => value.hash(hasher),
+            Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|part| part.feed(hasher)),
+            Expr::Not(part) => part.feed(hasher),
+            Expr::Test(test) => {
+                test.field.hash(hasher);
+                for op in &test.any_of {
+                    std::mem::discriminant(op).hash(hasher);
+                    if let Op::Str(StrOp { how: StrHow::Exact(text) | StrHow::Prefix(text), .. }) = op {
+                        text.hash(hasher);
+                    }
+                }
+            }
             Expr::Each(each) => {
-                let condition = Box::new(each.condition.without_spans());
-                Expr::Each(Each { span: Span::default(), condition, ..each.clone() })
+                each.field.hash(hasher);
+                each.condition.feed(hasher);
             }
         }
     }
