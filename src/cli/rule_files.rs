@@ -1,20 +1,29 @@
 //! Which rule files are loaded: those compiled in, or those of `--rules`, and those of `--add-rules`.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use include_dir::{Dir, include_dir};
 
+use crate::rules::yaml::Node;
+
 static DETECTIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/detections");
 
+/// The documents of those files, as the build script has read them: to read them at every start would cost more time
+/// than most replays take.
+static DOCUMENTS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/detections.postcard"));
+
 /// A rule file: its name, as diagnostics tell it, and its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RuleFile {
     /// The path, or `detections/…` for one that is compiled in.
     pub name: String,
     /// YAML.
     pub text: String,
+    /// The documents of the text, if they were read when this program was built.
+    pub documents: Option<Vec<Node>>,
 }
 
 /// Loads the compiled-in detections unless `rules` replaces them, then what `add` names. Files are sorted by name.
@@ -22,6 +31,7 @@ pub fn collect(rules: &[PathBuf], add: &[PathBuf]) -> anyhow::Result<Vec<RuleFil
     let mut files = Vec::new();
     if rules.is_empty() {
         built_in(&DETECTIONS, is_rule, &mut files);
+        add_documents(&mut files);
     }
     for path in rules.iter().chain(add) {
         read(path, is_rule, &mut files)?;
@@ -57,9 +67,20 @@ pub fn collect_tests(paths: &[PathBuf]) -> anyhow::Result<Vec<RuleFile>> {
 fn built_in(dir: &Dir<'_>, wanted: fn(&Path) -> bool, files: &mut Vec<RuleFile>) {
     for file in dir.files().filter(|f| wanted(f.path())) {
         let text = file.contents_utf8().unwrap_or_default().to_owned();
-        files.push(RuleFile { name: Path::new("detections").join(file.path()).display().to_string(), text });
+        let name = Path::new("detections").join(file.path()).display().to_string();
+        files.push(RuleFile { name, text, documents: None });
     }
     dir.dirs().for_each(|sub| built_in(sub, wanted, files));
+}
+
+/// Gives the compiled-in files their documents. A file that was not read, because something is wrong with it, is read
+/// like any other.
+fn add_documents(files: &mut [RuleFile]) {
+    let known: Vec<(String, Vec<Node>)> = postcard::from_bytes(DOCUMENTS).unwrap_or_default();
+    let mut known: HashMap<String, Vec<Node>> = known.into_iter().collect();
+    for file in files {
+        file.documents = known.remove(&file.name);
+    }
 }
 
 /// A file is read whatever its name; a folder's wanted files are found below it.
@@ -91,7 +112,7 @@ fn read(path: &Path, wanted: fn(&Path) -> bool, files: &mut Vec<RuleFile>) -> an
 fn read_file(path: &Path) -> anyhow::Result<RuleFile> {
     let text = fs::read_to_string(path).with_context(|| format!("rules: {}", path.display()))?;
     let name: PathBuf = path.components().collect();
-    Ok(RuleFile { name: name.display().to_string(), text })
+    Ok(RuleFile { name: name.display().to_string(), text, documents: None })
 }
 
 /// `.yml` and `.yaml`, but not the tests beside them, and no dot-files.
@@ -114,6 +135,15 @@ fn is_yaml(path: &Path) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn documents_were_read_as_they_would_be_now() {
+        let files = collect(&[], &[]).unwrap();
+        assert!(files.len() > 100);
+        for file in files {
+            assert_eq!((file.documents.unwrap(), Vec::new()), crate::rules::yaml::parse(&file.text), "{}", file.name);
+        }
+    }
 
     #[test]
     fn reads_rule_files_and_leaves_their_tests() {

@@ -162,11 +162,20 @@ impl Trace {
         self.all_values().filter(move |(have, _)| *have == id).map(|(_, value)| value)
     }
 
+    /// The value of a field that has exactly one.
+    #[inline]
+    pub fn sole_value(&self, id: CaptureId) -> Option<Captured<'_>> {
+        let mut values = self.values(id);
+        let only = values.next()?;
+        values.next().is_none().then_some(only)
+    }
+
     /// All captured values, in the order of their fields' ids.
     #[inline]
     pub fn all_values(&self) -> impl Iterator<Item = (CaptureId, Captured<'_>)> {
         let table = self.bytes.len() - VALUE_BYTES * usize::from(u16_at(&self.bytes, at::VALUES));
-        self.bytes[table..].chunks_exact(VALUE_BYTES).map(|entry| {
+        let (entries, _) = self.bytes[table..].as_chunks::<VALUE_BYTES>();
+        entries.iter().map(|entry| {
             let (start, length) = (u32_at(entry, 4) as usize, usize::from(u16_at(entry, 8)));
             let raw = self.bytes.get(start..start + length).filter(|_| u16_at(entry, 10) == 0);
             (u32_at(entry, 0), Captured { hash: u128::from_le_bytes(array_at(entry, 12)), raw })

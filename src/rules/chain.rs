@@ -263,7 +263,7 @@ mod tests {
 
     fn run(text: &str) -> (RuleSet, Vec<String>) {
         let text = rule("a") + &rule("b") + text;
-        let (set, diagnostics) = load(&[SourceFile { name: "a".into(), text }], &Placeholders::new());
+        let (set, diagnostics) = load(&[SourceFile::new("a", text)], &Placeholders::new());
         (set, diagnostics.iter().map(|d| format!("{} {} {}", d.severity.as_str(), d.code, d.message)).collect())
     }
 

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use regex::Regex;
 
+pub use super::span::Span;
+
 /// The largest compiled regular expression, in bytes.
 const MAX_REGEX: usize = 1 << 20;
 
@@ -301,13 +303,4 @@ pub enum TimePart {
     Month,
     /// Four digits.
     Year,
-}
-
-/// Line and column in a rule file, both counted from 1; 0 if unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash)]
-pub struct Span {
-    /// Line, from 1.
-    pub line: u32,
-    /// Column in characters, from 1.
-    pub column: u32,
 }

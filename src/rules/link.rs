@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn run(text: &str) -> (RuleSet, Vec<String>) {
-        let (set, diagnostics) = load(&[SourceFile { name: "a".into(), text: text.into() }], &Placeholders::new());
+        let (set, diagnostics) = load(&[SourceFile::new("a", text)], &Placeholders::new());
         (set, diagnostics.iter().map(|d| format!("{} {} {}", d.severity.as_str(), d.code, d.message)).collect())
     }
 

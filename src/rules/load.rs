@@ -61,11 +61,14 @@ fn put_together(
     let mut diagnostics = Vec::new();
     for file in files.iter().filter(|file| !is_test(&file.name)) {
         let mut report = if names.is_some() { Report::linting(&file.name) } else { Report::new(&file.name) };
-        let (documents, errors) = yaml::parse(&file.text);
+        let (read_now, errors) = match file.documents {
+            Some(_) => Default::default(),
+            None => yaml::parse(&file.text),
+        };
         for error in errors {
             report.error("yaml", error.span, error.message);
         }
-        for document in &documents {
+        for document in file.documents.as_ref().unwrap_or(&read_now) {
             if let Some(names) = &mut names {
                 names.collect(document, &file.name);
             }
@@ -147,7 +150,7 @@ mod tests {
     const HEAD: &str = "logsource: {product: kubernetes, service: audit}\n";
 
     fn file(name: &str, text: &str) -> SourceFile {
-        SourceFile { name: name.to_owned(), text: text.to_owned() }
+        SourceFile::new(name, text)
     }
 
     /// Loads one file and gives its problems as `line:column code`.

@@ -17,6 +17,7 @@ pub mod path;
 mod selections;
 #[cfg(test)]
 mod show;
+pub mod span;
 pub mod sigma;
 pub mod strings;
 pub mod suggest;
@@ -35,12 +36,21 @@ use expr::{Cmp, Expr, Span};
 pub type Placeholders = BTreeMap<String, Vec<String>>;
 
 /// A rule file: its name (for messages) and its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SourceFile {
     /// The name, as the user would write it.
     pub name: String,
     /// The whole text.
     pub text: String,
+    /// The documents of the text, if they were read before.
+    pub documents: Option<Vec<yaml::Node>>,
+}
+
+impl SourceFile {
+    /// A file by its name and text.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        SourceFile { name: name.into(), text: text.into(), documents: None }
+    }
 }
 
 /// Severity of a rule (Sigma specification v2.1.0, `level`), lowest first.

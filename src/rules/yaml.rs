@@ -1,4 +1,6 @@
 //! YAML documents as a tree in which every key and value knows its place.
+//!
+//! The build script reads the detections with this module too, so it depends on nothing but [`Span`].
 
 use std::fmt;
 
@@ -6,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Location, Spanned};
 
-use super::expr::Span;
+use super::span::Span;
 
 /// The longest file that is read. It holds more than ten thousand rules; what is longer is no rule file.
 pub const MAX_FILE_BYTES: usize = 32 << 20;
@@ -14,7 +16,7 @@ pub const MAX_FILE_BYTES: usize = 32 << 20;
 const MAX_DEPTH: usize = 48;
 
 /// A value and its place.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Node {
     /// Where it is written (of an alias: where the alias stands).
     pub span: Span,
@@ -25,7 +27,7 @@ pub struct Node {
 }
 
 /// A YAML value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Value {
     /// `null`, `~` or nothing.
     Null,
@@ -42,7 +44,7 @@ pub enum Value {
 }
 
 /// A number with its spelling: `1.50` and `1.5` are one number, but not one text.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Number {
     /// As a number.
     pub value: f64,
@@ -53,7 +55,7 @@ pub struct Number {
 }
 
 /// A key and its value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Entry {
     /// The key as text.
     pub key: String,

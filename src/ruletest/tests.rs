@@ -45,7 +45,7 @@ detection:
 ";
 
 fn run(tests: &str) -> Vec<Verdict> {
-    let file = |name: &str, text: &str| SourceFile { name: name.into(), text: text.into() };
+    let file = |name: &str, text: &str| SourceFile::new(name, text);
     let files = [file("a.yml", RULES), file("b.yml", OTHER)];
     Runner::new(&files).unwrap().run("a.yml", &parse("a.test.yml", tests).unwrap()).unwrap()
 }

@@ -139,7 +139,7 @@ mod tests {
                         detection: {s: {user.name: 'a%b'}, t: {verb: replace}, condition: s}\nlevel: hgh\n";
 
     fn with<T>(name: &str, text: &str, f: impl FnOnce(&Checked<'_>) -> T) -> T {
-        let files = [SourceFile { name: name.into(), text: text.into() }];
+        let files = [SourceFile::new(name, text)];
         let (rules, problems): (RuleSet, _) = rules::check(&files, &Default::default());
         f(&Checked { files: &files, rules: &rules, problems: &problems })
     }

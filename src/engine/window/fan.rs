@@ -82,12 +82,11 @@ pub(super) fn hits<'a>(
 /// What almost every match is: one value per field, at one place. `None` if it is not; then [`several`] says what it is.
 fn single<'a>(plans: &Plans, plan: &Plan, positions: &[u16], signal: Signal<'a>) -> Option<Hit<'a>> {
     let [position] = positions else { return None };
-    let only = |field: &Field| -> Option<Found<'a>> {
-        let column = plans.values(field, signal.trace, signal.hop);
-        if column.len() == 1 { column.first().copied() } else { None }
-    };
-    let values: SmallVec<[Found<'a>; 1]> =
-        plan.group_fields[usize::from(*position)].iter().map(only).collect::<Option<_>>()?;
+    let only = |field: &Field| plans.sole_value(field, signal.trace, signal.hop);
+    let mut values: SmallVec<[Found<'a>; 1]> = SmallVec::new();
+    for field in &plan.group_fields[usize::from(*position)] {
+        values.push(only(field)?);
+    }
     let tuples = match plan.counted_fields[usize::from(*position)].as_slice() {
         [] => SmallVec::new(),
         [field] => SmallVec::from_elem(only(field)?.hash(), 1),

@@ -132,6 +132,18 @@ impl Plans {
         plans
     }
 
+    /// The value of a field that has one only, if that is seen without a look through groups; else [`Plans::values`] tells.
+    #[inline]
+    pub(super) fn sole_value<'a>(&self, field: &Field, trace: &'a Trace, hop: Option<&'a Hop>) -> Option<Found<'a>> {
+        if hop.is_none() {
+            return trace.sole_value(field.id?).map(Found::Captured);
+        }
+        match self.values(field, trace, hop).as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
+    }
+
     /// The distinct values of a field, as a correlation sees them: of the groups of the correlations that the match has
     /// passed, the last one first, then of the event.
     pub(super) fn values<'a>(&self, field: &Field, trace: &'a Trace, hop: Option<&'a Hop>) -> Column<'a> {

@@ -5,7 +5,7 @@ const HEAD: &str = "title: T\nlogsource: {product: kubernetes, service: audit}\n
 
 /// The problems of one file, as `line:column code message / help`.
 fn problems(text: &str) -> Vec<String> {
-    let file = SourceFile { name: "a.yml".into(), text: text.into() };
+    let file = SourceFile::new("a.yml", text);
     let (_, diagnostics) = check(&[file], &Placeholders::from([("list".into(), vec!["pod".into()])]));
     let shown = diagnostics.into_iter().map(|d| {
         let help = d.help.map_or(String::new(), |help| format!(" / {help}"));
