@@ -92,8 +92,10 @@ impl Checked<'_> {
 pub fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
     let site = site_file::read(args.site.as_deref())?;
     let files = rule_files::collect(&args.paths, &args.add_rules)?;
-    let files: Vec<SourceFile> =
-        files.into_iter().map(|file| SourceFile { name: file.name, text: file.text, documents: file.documents }).collect();
+    let files: Vec<SourceFile> = files
+        .into_iter()
+        .map(|file| SourceFile { name: file.name, text: file.text, documents: file.documents })
+        .collect();
     let (rules, mut problems) = rules::check(&files, &site.lists);
     let rules = Arc::new(rules);
     problems.extend(compile(Arc::clone(&rules)));

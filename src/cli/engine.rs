@@ -38,8 +38,10 @@ pub struct Settings {
 
 /// Loads rule files; every problem of every file is told.
 pub fn load(files: Vec<RuleFile>, site: &Site) -> Loaded {
-    let files: Vec<SourceFile> =
-        files.into_iter().map(|file| SourceFile { name: file.name, text: file.text, documents: file.documents }).collect();
+    let files: Vec<SourceFile> = files
+        .into_iter()
+        .map(|file| SourceFile { name: file.name, text: file.text, documents: file.documents })
+        .collect();
     let (rules, diagnostics) = rules::load(&files, &site.lists);
     let mut loaded = Loaded { rules, ..Loaded::default() };
     for diagnostic in diagnostics {

@@ -107,7 +107,10 @@ fn rules_for(tests: &[RuleFile], args: &TestArgs) -> anyhow::Result<Vec<SourceFi
         files.extend(under_test);
         files.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    Ok(files.into_iter().map(|file| SourceFile { name: file.name, text: file.text, documents: file.documents }).collect())
+    Ok(files
+        .into_iter()
+        .map(|file| SourceFile { name: file.name, text: file.text, documents: file.documents })
+        .collect())
 }
 
 fn ids_overlap(text: &str, others: &[String]) -> bool {

@@ -17,8 +17,8 @@ pub mod path;
 mod selections;
 #[cfg(test)]
 mod show;
-pub mod span;
 pub mod sigma;
+pub mod span;
 pub mod strings;
 pub mod suggest;
 pub mod yaml;

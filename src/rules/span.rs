@@ -1,9 +1,7 @@
 //! Places in rule files.
 
 /// Line and column in a rule file, both counted from 1; 0 if unknown.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Span {
     /// Line, from 1.
     pub line: u32,

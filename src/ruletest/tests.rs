@@ -99,7 +99,7 @@ fn a_file_or_a_test_has_its_own_site_lists() {
 #[test]
 fn a_body_that_was_not_logged_is_told() {
     let rule = RULES.replace("responseStatus.code: 200", "requestObject.x: 1").replace("verb: list", "verb: create");
-    let files = [SourceFile { name: "a.yml".into(), text: rule }];
+    let files = [SourceFile::new("a.yml", rule)];
     let test =
         "tests: [{name: x, events: [{verb: create, level: Metadata, objectRef: {resource: secrets}}], expect: fires}]";
     let verdict = Runner::new(&files).unwrap().run("a.yml", &parse("a.test.yml", test).unwrap()).unwrap().remove(0);
@@ -109,11 +109,11 @@ fn a_body_that_was_not_logged_is_told() {
 
 #[test]
 fn rules_that_are_not_there_or_not_right() {
-    let files = [SourceFile { name: "a.yml".into(), text: RULES.into() }];
+    let files = [SourceFile::new("a.yml", RULES)];
     let tests = parse("c.test.yml", "tests: [{name: x, events: [{}], expect: silent}]").unwrap();
     let verdict = Runner::new(&files).unwrap().run("c.yml", &tests).unwrap().remove(0);
     assert_eq!(verdict.failure.as_deref(), Some("there are no rules in c.yml"));
-    let bad = [SourceFile { name: "a.yml".into(), text: RULES.replace("condition: selection", "condition: nothing") }];
+    let bad = [SourceFile::new("a.yml", RULES.replace("condition: selection", "condition: nothing"))];
     assert!(matches!(Runner::new(&bad), Err(RulesError::Load(all)) if !all.is_empty()));
 }
 

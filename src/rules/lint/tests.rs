@@ -252,10 +252,7 @@ fn fields_of_correlations() {
 /// What is odd is told by `check` alone; `load` tells what matters for running.
 #[test]
 fn load_tells_only_what_matters() {
-    let file = SourceFile {
-        name: "a".into(),
-        text: format!("{HEAD}status: odd\ndetection: {{s: {{hostPath: x}}, condition: s}}\n"),
-    };
+    let file = SourceFile::new("a", format!("{HEAD}status: odd\ndetection: {{s: {{hostPath: x}}, condition: s}}\n"));
     let (set, diagnostics) = load(std::slice::from_ref(&file), &Placeholders::new());
     assert_eq!((set.rules.len(), diagnostics.len()), (1, 0));
     let (checked, diagnostics) = check(&[file], &Placeholders::new());
