@@ -19,7 +19,7 @@ pub fn detections() -> Vec<SourceFile> {
                 todo.push(path);
             } else if path.extension().is_some_and(|ending| ending == "yml") {
                 let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                files.push(SourceFile { name, text: fs::read_to_string(path).unwrap() });
+                files.push(SourceFile::new(name, fs::read_to_string(path).unwrap()));
             }
         }
     }

@@ -22,6 +22,9 @@ const SHOWN_MAX: usize = 256;
 /// How many texts of an event are kept besides the actor's groups; [`Told`] says which.
 const TEXTS: usize = 13;
 
+/// How many of them, the first ones, an alert lists of an event that is not its deciding one.
+const BRIEF_TEXTS: usize = 7;
+
 /// The texts in their order.
 pub(super) type Told<'a> = [Option<&'a str>; TEXTS];
 
@@ -30,10 +33,9 @@ mod at {
     pub(super) const OFFSET: usize = 0;
     pub(super) const CODE: usize = 8;
     pub(super) const SOURCE: usize = 16;
-    pub(super) const TOLD_END: usize = 20;
-    pub(super) const GROUPS: usize = 24;
-    pub(super) const VALUES: usize = 26;
-    pub(super) const TEXTS: usize = 28;
+    pub(super) const GROUPS: usize = 20;
+    pub(super) const VALUES: usize = 22;
+    pub(super) const TEXTS: usize = 24;
 }
 
 /// A captured value: id and start of its text (4 bytes each), length of its text (2), whether it is secret (2), hash (16).
@@ -124,6 +126,31 @@ impl Trace {
         recorder.finish(told.time)
     }
 
+    /// What alerts list of an event, but the time: its numbers and its first texts, up to the object's name.
+    pub(super) fn brief(&self) -> &[u8] {
+        let mut end = at::TEXTS;
+        for _ in 0..BRIEF_TEXTS {
+            let length = u16_at(&self.bytes, end);
+            end += 2 + if length == NO_TEXT { 0 } else { usize::from(length) };
+        }
+        &self.bytes[..end]
+    }
+
+    /// Bytes it takes to remember what alerts list of the event: the texts, the time, and where they end.
+    pub fn brief_size(&self) -> usize {
+        self.brief().len() + size_of::<i64>() + size_of::<u32>()
+    }
+
+    /// A trace from what [`Trace::brief`] gave, without the rest.
+    pub(super) fn from_brief(time: i64, brief: &[u8]) -> Trace {
+        let mut bytes = brief.to_vec();
+        bytes[at::GROUPS..at::TEXTS].fill(0);
+        for _ in BRIEF_TEXTS..TEXTS {
+            bytes.extend_from_slice(&NO_TEXT.to_le_bytes());
+        }
+        Trace { time, bytes: bytes.into() }
+    }
+
     /// What may be told: redacted, every text bounded.
     pub fn excerpt(&self) -> Excerpt {
         let mut rest = &self.bytes[at::TEXTS..];
@@ -181,11 +208,6 @@ impl Trace {
             (u32_at(entry, 0), Captured { hash: u128::from_le_bytes(array_at(entry, 12)), raw })
         })
     }
-
-    /// Bytes of its texts and values.
-    pub fn size(&self) -> usize {
-        self.bytes.len()
-    }
 }
 
 /// Writes traces; kept for its memory.
@@ -206,8 +228,8 @@ impl Recorder {
         bytes.extend_from_slice(&offset.to_le_bytes());
         bytes.extend_from_slice(&code.unwrap_or(NO_CODE).to_le_bytes());
         bytes.extend_from_slice(&source.to_le_bytes());
-        // Where the texts end and how many of what there are is known at the end.
-        bytes.extend_from_slice(&[0; at::TEXTS - at::TOLD_END]);
+        // How many of what there are is known at the end.
+        bytes.extend_from_slice(&[0; at::TEXTS - at::GROUPS]);
         for text in texts {
             match text {
                 Some(text) => put(bytes, text),
@@ -224,9 +246,6 @@ impl Recorder {
 
     /// Adds a captured value; its text is left out if it is secret.
     pub(super) fn value(&mut self, id: CaptureId, hash: u128, text: Option<&str>) {
-        if self.values.is_empty() {
-            self.end_told();
-        }
         let (start, raw) = (self.bytes.len() as u32, enough(text.unwrap_or("")).as_bytes());
         self.bytes.extend_from_slice(raw);
         self.values.extend_from_slice(&id.to_le_bytes());
@@ -238,19 +257,11 @@ impl Recorder {
 
     /// Ends the trace.
     pub(super) fn finish(&mut self, time: i64) -> Trace {
-        if self.values.is_empty() {
-            self.end_told();
-        }
         let count = (self.values.len() / VALUE_BYTES) as u16;
+        self.bytes[at::GROUPS..at::GROUPS + 2].copy_from_slice(&self.groups.to_le_bytes());
         self.bytes[at::VALUES..at::VALUES + 2].copy_from_slice(&count.to_le_bytes());
         self.bytes.extend_from_slice(&self.values);
         Trace { time, bytes: self.bytes.as_slice().into() }
-    }
-
-    fn end_told(&mut self) {
-        let end = self.bytes.len() as u32;
-        self.bytes[at::TOLD_END..at::TOLD_END + 4].copy_from_slice(&end.to_le_bytes());
-        self.bytes[at::GROUPS..at::GROUPS + 2].copy_from_slice(&self.groups.to_le_bytes());
     }
 }
 

@@ -215,7 +215,7 @@ fn groups_that_are_over_are_purged() {
 
 #[test]
 fn says_when_evidence_was_evicted() {
-    let size = at(0, 0).matches(&CaptureTable { fields: vec![], per_rule: vec![vec![]] }, None)[0].trace.size();
+    let size = at(0, 0).matches(&CaptureTable { fields: vec![], per_rule: vec![vec![]] }, None)[0].trace.brief_size();
     let settings = Settings { evidence_bytes_max: 2 * size, ..Settings::default() };
     let mut b = Bench::new(&[false], vec![at_least(4, 60)], settings);
     b.absorb(0, &[at(1, 1), at(2, 2), at(3, 3), at(4, 4)]);

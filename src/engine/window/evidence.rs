@@ -1,52 +1,110 @@
-//! What alerts tell of the matches that windows counted, for their `events`: a ring bounded in bytes.
+//! What alerts list of the matches that windows counted, in their `events`: a ring bounded in bytes.
 
 use std::collections::VecDeque;
 
 use super::WindowStats;
 use crate::engine::matches::Trace;
 
-/// What a kept trace costs besides its own bytes: its place in the ring, and what a shared allocation carries.
-const ENTRY_BYTES: usize = size_of::<Trace>() + 32;
+/// What alerts list of an event is copied into blocks of this size, so that the ring has what it says it has: no room
+/// between allocations, and nothing of what a trace carries besides.
+const BLOCK_BYTES: usize = 32 << 10;
 
-/// The newest traces, by running number. Numbers grow in event order.
+/// What is listed of the newest matches, by running number. Numbers grow in event order.
 #[derive(Debug)]
 pub(super) struct Evidence {
-    traces: VecDeque<Trace>,
-    /// Number of the oldest trace that is kept.
+    blocks: VecDeque<Block>,
+    /// A block that was emptied, to be filled again.
+    spare: Option<Block>,
+    /// Number of the oldest trace that is kept. What stands before it in its block is forgotten already.
     first: u64,
+    /// Number of the next trace.
+    next: u64,
     bytes: usize,
     max: usize,
 }
 
+/// Traces that stand together.
+#[derive(Debug, Default)]
+struct Block {
+    /// Number of its first trace.
+    first: u64,
+    /// Each one's time, and what is listed of it.
+    bytes: Vec<u8>,
+    /// Where each of them ends.
+    ends: Vec<u32>,
+}
+
+impl Block {
+    /// The bytes of the trace with this number.
+    fn get(&self, number: u64) -> Option<&[u8]> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        self.bytes.get(start..*self.ends.get(index)? as usize)
+    }
+
+    /// Whether so much more has its place here.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes.len() + bytes <= BLOCK_BYTES
+    }
+}
+
 impl Evidence {
     pub(super) fn new(max: usize) -> Self {
-        Evidence { traces: VecDeque::new(), first: 0, bytes: 0, max }
+        Evidence { blocks: VecDeque::new(), spare: None, first: 0, next: 0, bytes: 0, max }
     }
 
     /// Keeps a trace, evicting the oldest if there is no room (itself, if it has none at all). Returns its number.
     pub(super) fn push(&mut self, trace: &Trace, stats: &mut WindowStats) -> u64 {
-        let number = self.first + self.traces.len() as u64;
-        self.bytes += cost(trace);
-        self.traces.push_back(trace.clone());
-        while self.bytes > self.max
-            && let Some(oldest) = self.traces.pop_front()
-        {
-            self.bytes -= cost(&oldest);
-            self.first += 1;
+        let (number, brief) = (self.next, trace.brief());
+        self.next += 1;
+        self.bytes += trace.brief_size();
+        let block = self.block(brief.len() + size_of::<i64>());
+        block.bytes.extend_from_slice(&trace.time.to_le_bytes());
+        block.bytes.extend_from_slice(brief);
+        block.ends.push(block.bytes.len() as u32);
+        while self.bytes > self.max && self.first < self.next {
+            self.evict();
             stats.evidence_evicted += 1;
         }
         number
     }
 
+    /// The block where so many more bytes have their place.
+    fn block(&mut self, bytes: usize) -> &mut Block {
+        if !self.blocks.back().is_some_and(|block| block.has_room(bytes)) {
+            let mut block = self.spare.take().unwrap_or_default();
+            block.first = self.next - 1;
+            // One trace may be larger than a block; it then has one of its own.
+            block.bytes.reserve_exact(BLOCK_BYTES.max(bytes));
+            self.blocks.push_back(block);
+        }
+        let last = self.blocks.len() - 1;
+        &mut self.blocks[last]
+    }
+
+    /// Forgets the oldest trace, and its block with the block's last.
+    fn evict(&mut self) {
+        let Some(block) = self.blocks.front() else { return };
+        self.bytes -= block.get(self.first).map_or(0, <[u8]>::len) + size_of::<u32>();
+        self.first += 1;
+        if block.first + block.ends.len() as u64 == self.first
+            && let Some(mut block) = self.blocks.pop_front()
+        {
+            block.bytes.clear();
+            block.ends.clear();
+            self.spare = Some(block).filter(|block| block.bytes.capacity() <= BLOCK_BYTES);
+        }
+    }
+
     /// The trace with this number, unless it was evicted.
     pub(super) fn get(&self, number: u64) -> Option<Trace> {
-        self.traces.get(usize::try_from(number.checked_sub(self.first)?).ok()?).cloned()
+        if number < self.first {
+            return None;
+        }
+        let behind = self.blocks.partition_point(|block| block.first <= number);
+        let (time, brief) = self.blocks.get(behind.checked_sub(1)?)?.get(number)?.split_first_chunk()?;
+        Some(Trace::from_brief(i64::from_le_bytes(*time), brief))
     }
-}
-
-/// Bytes it takes to remember a trace.
-fn cost(trace: &Trace) -> usize {
-    trace.size() + ENTRY_BYTES
 }
 
 #[cfg(test)]
@@ -62,7 +120,7 @@ mod tests {
     fn evicts_the_oldest_beyond_its_bytes() {
         let mut stats = WindowStats::default();
         let trace = trace("a".into());
-        let cost = cost(&trace);
+        let cost = trace.brief_size();
         let mut e = Evidence::new(2 * cost);
         assert_eq!((0..5).map(|_| e.push(&trace, &mut stats)).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         assert_eq!((0..6).map(|n| e.get(n).is_some()).collect::<Vec<_>>(), [false, false, false, true, true, false]);
@@ -72,5 +130,31 @@ mod tests {
         assert_eq!(none.push(&trace, &mut stats), 0);
         assert_eq!(none.push(&trace, &mut stats), 1);
         assert!(none.get(1).is_none());
+    }
+
+    /// Traces of all lengths, some larger than a block, through a ring that turns many times.
+    #[test]
+    fn gives_back_what_it_keeps_and_holds_no_more_than_it_may() {
+        let mut stats = WindowStats::default();
+        let max = 4 * BLOCK_BYTES;
+        let mut e = Evidence::new(max);
+        let mut large = Excerpt { name: Some("n".repeat(1000).into()), ..Excerpt::default() };
+        let mut kept: VecDeque<(u64, Trace)> = VecDeque::new();
+        for n in 0..3000usize {
+            large.offset = n as u64;
+            let next = if n % 211 == 0 { Trace::from(large.clone()) } else { trace("x".repeat(n * 7919 % 1000)) };
+            kept.push_back((e.push(&next, &mut stats), next));
+            while kept.front().is_some_and(|(number, _)| *number < e.first) {
+                kept.pop_front();
+            }
+            let cost: usize = kept.iter().map(|(_, trace)| trace.brief_size()).sum();
+            assert_eq!(e.bytes, cost);
+            let held: usize = e.blocks.iter().chain(&e.spare).map(|block| block.bytes.capacity()).sum();
+            assert!(held <= max + 4 * BLOCK_BYTES, "{held}");
+        }
+        for (number, trace) in &kept {
+            assert_eq!(e.get(*number).unwrap().excerpt(), trace.excerpt());
+        }
+        assert_eq!(stats.evidence_evicted + kept.len() as u64, 3000);
     }
 }
