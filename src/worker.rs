@@ -189,6 +189,7 @@ impl Worker {
         let cluster = self.settings.clusters.get(batch.cluster as usize).map_or("", String::as_str);
         let context = Context { site: &self.settings.site, cluster };
         let lines = normalize::scan(&batch.bytes, context, &mut self.scratch, &mut job);
+        job.reused.keeper.put_on_sheet(job.result.matches.iter_mut().map(|matched| &mut matched.trace));
         job.result.counts.lines += lines;
         job.result.counts.bytes += batch.bytes.len() as u64;
         job.result

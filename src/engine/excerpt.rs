@@ -36,7 +36,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// What the matches of these rules keep of the event. `fields` are those of `table`, compiled. How many captured
+    /// What the matches of these rules keep of the event, to be [put on its sheet](Keeper::put_on_sheet). `fields` are those of `table`, compiled. How many captured
     /// values beyond the limit were left out of each match is added to `cut`.
     pub fn keep(
         &mut self,
@@ -67,6 +67,15 @@ impl Keeper {
             }
         }
         recorder.finish(place.time.unwrap_or(0))
+    }
+
+    /// Puts traces on the sheet that they were all written on since the last time.
+    pub fn put_on_sheet<'t>(&mut self, traces: impl Iterator<Item = &'t mut Trace>) {
+        let mut traces = traces.peekable();
+        if traces.peek().is_some() {
+            let sheet = self.recorder.sheet();
+            traces.for_each(|trace| trace.put_on(&sheet));
+        }
     }
 }
 
@@ -157,7 +166,15 @@ mod tests {
             CaptureTable { fields: FIELDS.map(str::to_owned).to_vec(), per_rule: vec![vec![0, 1], vec![0, 2], vec![]] };
         let mut cut = 0;
         let place = Place { time: Some(7), source: 3, offset: 9 };
-        (Keeper::default().keep(event, place, &[0, 1, 2], &table, &fields, &mut cut), cut)
+        let mut keeper = Keeper::default();
+        let mut traces = [
+            keeper.keep(event, place, &[0], &table, &fields, &mut 0),
+            keeper.keep(event, place, &[0, 1, 2], &table, &fields, &mut cut),
+        ];
+        keeper.put_on_sheet(traces.iter_mut());
+        let [first, all] = traces;
+        assert_eq!(first.excerpt(), all.excerpt());
+        (all, cut)
     }
 
     /// A trace gives the very excerpt that the event gives.

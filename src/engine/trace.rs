@@ -48,11 +48,23 @@ const NO_TEXT: u16 = u16::MAX;
 const NO_CODE: i64 = i64::MIN;
 
 /// What a match keeps of its event. Cheap to clone.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Trace {
     /// Event time in microseconds since the Unix epoch, as used in windows (0 if unknown).
     pub time: i64,
-    bytes: Arc<[u8]>,
+    /// Where its bytes stand on the sheet.
+    range: (usize, usize),
+    /// None until the recorder's sheet is full.
+    sheet: Option<Sheet>,
+}
+
+/// What a recorder has written: the traces of a batch, in one allocation.
+pub(crate) type Sheet = Arc<Vec<u8>>;
+
+impl PartialEq for Trace {
+    fn eq(&self, other: &Trace) -> bool {
+        (self.time, self.bytes()) == (other.time, other.bytes())
+    }
 }
 
 /// A value that a match carries for correlations.
@@ -102,6 +114,20 @@ impl std::fmt::Debug for Trace {
 }
 
 impl Trace {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self.sheet.as_ref().and_then(|sheet| sheet.get(self.range.0..self.range.1)).unwrap_or_default()
+    }
+
+    fn alone(time: i64, bytes: Vec<u8>) -> Trace {
+        Trace { time, range: (0, bytes.len()), sheet: Some(Arc::new(bytes)) }
+    }
+
+    /// Says where it stands, once its recorder's sheet is at hand.
+    pub(crate) fn put_on(&mut self, sheet: &Sheet) {
+        self.sheet = Some(Arc::clone(sheet));
+    }
+
     /// A trace of an event that is known by its excerpt, with captured values in the order of their fields' ids.
     pub fn new(told: &Excerpt, values: &[(CaptureId, Value)]) -> Trace {
         let mut recorder = Recorder::default();
@@ -123,17 +149,18 @@ impl Trace {
         recorder.begin(told.source, told.offset, told.code, &texts);
         told.groups.iter().for_each(|group| recorder.group(group));
         values.iter().for_each(|(id, value)| recorder.value(*id, value.hash, Some(&value.text)));
-        recorder.finish(told.time)
+        recorder.finish(told.time);
+        Trace::alone(told.time, recorder.bytes)
     }
 
     /// What alerts list of an event, but the time: its numbers and its first texts, up to the object's name.
     pub(super) fn brief(&self) -> &[u8] {
-        let mut end = at::TEXTS;
+        let (bytes, mut end) = (self.bytes(), at::TEXTS);
         for _ in 0..BRIEF_TEXTS {
-            let length = u16_at(&self.bytes, end);
+            let length = u16_at(bytes, end);
             end += 2 + if length == NO_TEXT { 0 } else { usize::from(length) };
         }
-        &self.bytes[..end]
+        bytes.get(..end).unwrap_or(bytes)
     }
 
     /// Bytes it takes to remember what alerts list of the event: the texts, the time, and where they end.
@@ -148,14 +175,15 @@ impl Trace {
         for _ in BRIEF_TEXTS..TEXTS {
             bytes.extend_from_slice(&NO_TEXT.to_le_bytes());
         }
-        Trace { time, bytes: bytes.into() }
+        Trace::alone(time, bytes)
     }
 
     /// What may be told: redacted, every text bounded.
     pub fn excerpt(&self) -> Excerpt {
-        let mut rest = &self.bytes[at::TEXTS..];
+        let bytes = self.bytes();
+        let mut rest = bytes.get(at::TEXTS..).unwrap_or_default();
         let mut texts: [Option<Box<str>>; TEXTS] = std::array::from_fn(|_| next_shown(&mut rest));
-        let mut groups = Vec::with_capacity(usize::from(u16_at(&self.bytes, at::GROUPS)));
+        let mut groups = Vec::with_capacity(usize::from(u16_at(bytes, at::GROUPS)));
         for _ in 0..groups.capacity() {
             groups.extend(next_shown(&mut rest));
         }
@@ -177,9 +205,9 @@ impl Trace {
             decision: maybe(),
             groups,
             time: self.time,
-            code: Some(u64_at(&self.bytes, at::CODE) as i64).filter(|code| *code != NO_CODE),
-            source: u32_at(&self.bytes, at::SOURCE),
-            offset: u64_at(&self.bytes, at::OFFSET),
+            code: Some(u64_at(bytes, at::CODE) as i64).filter(|code| *code != NO_CODE),
+            source: u32_at(bytes, at::SOURCE),
+            offset: u64_at(bytes, at::OFFSET),
         }
     }
 
@@ -200,20 +228,23 @@ impl Trace {
     /// All captured values, in the order of their fields' ids.
     #[inline]
     pub fn all_values(&self) -> impl Iterator<Item = (CaptureId, Captured<'_>)> {
-        let table = self.bytes.len() - VALUE_BYTES * usize::from(u16_at(&self.bytes, at::VALUES));
-        let (entries, _) = self.bytes[table..].as_chunks::<VALUE_BYTES>();
-        entries.iter().map(|entry| {
+        let bytes = self.bytes();
+        let table = bytes.len() - VALUE_BYTES * usize::from(u16_at(bytes, at::VALUES));
+        let (entries, _) = bytes[table..].as_chunks::<VALUE_BYTES>();
+        entries.iter().map(move |entry| {
             let (start, length) = (u32_at(entry, 4) as usize, usize::from(u16_at(entry, 8)));
-            let raw = self.bytes.get(start..start + length).filter(|_| u16_at(entry, 10) == 0);
+            let raw = bytes.get(start..start + length).filter(|_| u16_at(entry, 10) == 0);
             (u32_at(entry, 0), Captured { hash: u128::from_le_bytes(array_at(entry, 12)), raw })
         })
     }
 }
 
-/// Writes traces; kept for its memory.
+/// Writes traces on a sheet.
 #[derive(Debug, Default)]
 pub struct Recorder {
     bytes: Vec<u8>,
+    /// Where the trace at hand starts.
+    start: usize,
     values: Vec<u8>,
     groups: u16,
 }
@@ -221,8 +252,8 @@ pub struct Recorder {
 impl Recorder {
     /// Begins a trace.
     pub(super) fn begin(&mut self, source: SourceId, offset: u64, code: Option<i64>, texts: &Told<'_>) {
-        let Recorder { bytes, values, groups } = self;
-        bytes.clear();
+        let Recorder { bytes, start, values, groups } = self;
+        *start = bytes.len();
         values.clear();
         *groups = 0;
         bytes.extend_from_slice(&offset.to_le_bytes());
@@ -246,7 +277,7 @@ impl Recorder {
 
     /// Adds a captured value; its text is left out if it is secret.
     pub(super) fn value(&mut self, id: CaptureId, hash: u128, text: Option<&str>) {
-        let (start, raw) = (self.bytes.len() as u32, enough(text.unwrap_or("")).as_bytes());
+        let (start, raw) = ((self.bytes.len() - self.start) as u32, enough(text.unwrap_or("")).as_bytes());
         self.bytes.extend_from_slice(raw);
         self.values.extend_from_slice(&id.to_le_bytes());
         self.values.extend_from_slice(&start.to_le_bytes());
@@ -255,13 +286,20 @@ impl Recorder {
         self.values.extend_from_slice(&hash.to_le_bytes());
     }
 
-    /// Ends the trace.
+    /// Ends the trace; it still has to be [put on](Trace::put_on) its sheet.
     pub(super) fn finish(&mut self, time: i64) -> Trace {
         let count = (self.values.len() / VALUE_BYTES) as u16;
-        self.bytes[at::GROUPS..at::GROUPS + 2].copy_from_slice(&self.groups.to_le_bytes());
-        self.bytes[at::VALUES..at::VALUES + 2].copy_from_slice(&count.to_le_bytes());
+        let header = &mut self.bytes[self.start..];
+        header[at::GROUPS..at::GROUPS + 2].copy_from_slice(&self.groups.to_le_bytes());
+        header[at::VALUES..at::VALUES + 2].copy_from_slice(&count.to_le_bytes());
         self.bytes.extend_from_slice(&self.values);
-        Trace { time, bytes: self.bytes.as_slice().into() }
+        Trace { time, range: (self.start, self.bytes.len()), sheet: None }
+    }
+
+    /// The sheet with all traces since the last one.
+    pub(super) fn sheet(&mut self) -> Sheet {
+        let next = Vec::with_capacity(self.bytes.len());
+        Arc::new(std::mem::replace(&mut self.bytes, next))
     }
 }
 
