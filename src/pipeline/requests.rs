@@ -40,7 +40,8 @@ impl Requests {
             }
         };
         if self.young.len() >= GENERATION_MAX {
-            self.old = std::mem::take(&mut self.young);
+            std::mem::swap(&mut self.old, &mut self.young);
+            self.young.clear();
         }
         self.young.insert_unique(hash(identity), identity << 4 | stages | stage, |entry| hash(entry >> 4));
     }
