@@ -46,7 +46,7 @@
 //!   selection: {objectRef.resource: pods, objectRef.subresource: exec}
 //!   condition: selection
 //! ";
-//! let file = SourceFile { name: "exec.yml".into(), text: rule.into() };
+//! let file = SourceFile::new("exec.yml", rule);
 //! let (set, diagnostics) = rules::load(&[file], &Default::default());
 //! assert!(diagnostics.is_empty());
 //!
