@@ -234,8 +234,8 @@ fn rules_that_no_test_made_fire_are_told() {
         let (untested, all) = runner.untested(&names, &verdicts).unwrap();
         (untested.into_iter().map(|one| format!("{}:{} {}", one.file, one.line, one.title)).collect::<Vec<_>>(), all)
     };
-    let again = "a.yml:11 Secrets listed again and again".to_owned();
-    let network = "a.yml:23 From the bad network".to_owned();
+    let again = "a.yml:12 Secrets listed again and again".to_owned();
+    let network = "a.yml:24 From the bad network".to_owned();
     let secrets = "{verb: list, objectRef: {resource: secrets}}";
     assert_eq!(untested(&format!("[{secrets}]"), &["a.yml"]), (vec![again, network.clone()], 3));
     assert_eq!(untested(&format!("[{{event: {secrets}, repeat: 3}}]"), &["a.yml"]), (vec![network], 3));
