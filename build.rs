@@ -1,5 +1,6 @@
 //! Reads the detections when the program is built, so that it need not at every start; and tells cargo what is compiled
 //! in besides the sources.
+#![allow(clippy::disallowed_methods, reason = "a build script reads and writes files")]
 
 #[path = "src/rules/span.rs"]
 mod span;

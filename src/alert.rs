@@ -320,8 +320,11 @@ fn message(firing: &Firing, deciding: &Excerpt, rules: &RuleSet) -> String {
     };
     let counted = match &rules.correlations[index as usize].kind {
         CorrelationKind::ValueCount(_, fields) => format!("distinct {}", fields.join(" + ")),
-        CorrelationKind::EventCount(_) => "requests".to_owned(),
-        CorrelationKind::Temporal | CorrelationKind::TemporalOrdered => "steps".to_owned(),
+        CorrelationKind::EventCount(_) | CorrelationKind::Numbers(..) | CorrelationKind::EventAbsence { .. } => {
+            "requests".to_owned()
+        }
+        CorrelationKind::NewValue { fields, .. } => format!("new {}", fields.join(" + ")),
+        CorrelationKind::Temporal(_) | CorrelationKind::TemporalOrdered => "steps".to_owned(),
     };
     let mut out = format!("{title}: {} {counted}", firing.count);
     if let Some((from, to)) = firing.window {

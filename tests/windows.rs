@@ -10,7 +10,7 @@ use auditwatch::engine::CaptureTable;
 use auditwatch::engine::matches::{CaptureId, Excerpt, Firing, Match, SourceId, Stage, Trace, Value};
 use auditwatch::engine::window::{Correlator, Late, Settings};
 use auditwatch::rules::expr::{Cmp, Expr, Span};
-use auditwatch::rules::{Correlation, CorrelationKind, Input, Level, Meta, Rule, RuleSet};
+use auditwatch::rules::{Correlation, CorrelationKind, Input, Level, Measure, Meta, Needed, Rule, RuleSet, Seen};
 use oracle::{Oracle, Timed, Told};
 use proptest::prelude::*;
 
@@ -120,6 +120,8 @@ pub fn batch(events: &[Event], table: &CaptureTable) -> (Option<i64>, Vec<Match>
 #[derive(Debug, Clone)]
 struct Spec {
     kind: u8,
+    /// Which of the forms that the kind has.
+    form: u8,
     inputs: Vec<usize>,
     conditions: Vec<(Cmp, i64)>,
     group_by: Vec<usize>,
@@ -131,18 +133,41 @@ struct Spec {
 }
 
 impl Spec {
-    fn build(&self, rules: usize, index: usize) -> Correlation {
-        let pick = |i: &usize| match i % (rules + index) {
+    /// `inputs` are the indices of correlations that may be read.
+    fn build(&self, rules: usize, readable: &[usize]) -> Correlation {
+        let pick = |i: &usize| match i % (rules + readable.len()) {
             rule if rule < rules => Input::Rule(rule),
-            other => Input::Correlation(other - rules),
+            other => Input::Correlation(readable[other - rules]),
         };
-        let inputs: Vec<Input> = self.inputs.iter().map(pick).collect();
-        let counted = self.counted.iter().map(|f| FIELDS[*f].to_string()).collect();
+        let mut inputs: Vec<Input> = self.inputs.iter().map(pick).collect();
+        if (4..7).contains(&self.kind) {
+            // No rule set has the same rule twice here, and a match would add its numbers twice.
+            let mut known = BTreeSet::new();
+            inputs.retain(|input| known.insert(*input));
+        }
+        let last = inputs.len() - 1;
+        let counted: Vec<String> = self.counted.iter().map(|f| FIELDS[*f].to_string()).collect();
+        let measured = |measure| {
+            let bounds = self.conditions.iter().map(|(cmp, k)| (*cmp, k * 1000 - 500 * i64::from(self.form & 1)));
+            CorrelationKind::Numbers(measure, bounds.collect(), vec!["n".to_string()])
+        };
+        let needed = || match self.form {
+            0 => Needed::All,
+            1 => Needed::Count(self.conditions.clone()),
+            2 => Needed::Seen(Seen::And(vec![Seen::Input(0), Seen::Not(Box::new(Seen::Input(last)))])),
+            3 => Needed::Seen(Seen::Or(vec![Seen::Not(Box::new(Seen::Input(0))), Seen::Input(last)])),
+            _ => Needed::Seen(Seen::And((0..=last).map(Seen::Input).collect())),
+        };
         let kind = match self.kind {
             0 => CorrelationKind::EventCount(self.conditions.clone()),
             1 => CorrelationKind::ValueCount(self.conditions.clone(), counted),
-            2 => CorrelationKind::Temporal,
-            _ => CorrelationKind::TemporalOrdered,
+            2 => CorrelationKind::Temporal(needed()),
+            3 => CorrelationKind::TemporalOrdered,
+            4 => measured(Measure::Sum),
+            5 => measured(Measure::Avg),
+            6 => measured(Measure::Percentile([0, 25_000, 50_000, 95_000, 100_000][usize::from(self.form)])),
+            7 => CorrelationKind::NewValue { fields: counted, learning_us: i64::from(self.form) * 5 },
+            _ => CorrelationKind::EventAbsence { after: usize::from(self.form / 2).min(last) },
         };
         let mut c = correlation(kind, &inputs, &[], self.times.0);
         c.group_by = self.group_by.iter().map(|f| FIELDS[*f].to_string()).collect();
@@ -164,7 +189,7 @@ fn spec() -> impl Strategy<Value = Spec> {
     ];
     let alias = proptest::option::weighted(0.3, prop::collection::vec(proptest::option::of(0..3usize), 4));
     (
-        0..4u8,
+        (0..9u8, 0..5u8),
         prop::collection::vec(0..100usize, 1..4),
         prop::collection::vec((cmp, 0..5i64), 1..3),
         prop::sample::subsequence(vec![0, 1, 2], 0..3),
@@ -173,8 +198,9 @@ fn spec() -> impl Strategy<Value = Spec> {
         (0..15i64, 0..20i64, prop_oneof![Just(0), 0..20i64]),
         (prop::bool::weighted(0.25), prop::bool::weighted(0.8)),
     )
-        .prop_map(|(kind, inputs, conditions, group_by, alias, counted, times, flags)| Spec {
+        .prop_map(|((kind, form), inputs, conditions, group_by, alias, counted, times, flags)| Spec {
             kind,
+            form,
             inputs,
             conditions,
             group_by,
@@ -189,13 +215,14 @@ fn spec() -> impl Strategy<Value = Spec> {
 fn delivered() -> impl Strategy<Value = (Event, [Option<i64>; 2])> {
     let few = || prop::collection::vec(prop::sample::select(vec!["p", "q", "r"]).prop_map(String::from), 0..4);
     let b = prop::sample::select(vec!["p", "q"]);
+    let n = prop::collection::vec(prop::sample::select(vec!["1", "2.5", "-3", "4", "x"]).prop_map(String::from), 0..3);
     (
         (proptest::option::weighted(0.95, 0..60i64), 0..12u8, 0..2u32, 0..3usize),
         prop::sample::subsequence(vec![0, 1, 2], 0..=3),
-        (few(), b, few()),
+        (few(), b, few(), n),
         [proptest::option::weighted(0.7, 0..10i64), proptest::option::weighted(0.3, 0..10i64)],
     )
-        .prop_map(|((time, request, cluster, stage), rules, (a, b, c), by)| {
+        .prop_map(|((time, request, cluster, stage), rules, (a, b, c, n), by)| {
             let event = Event {
                 time,
                 request,
@@ -203,7 +230,7 @@ fn delivered() -> impl Strategy<Value = (Event, [Option<i64>; 2])> {
                 stage: STAGES[stage],
                 long_running: request % 3 == 0,
                 rules,
-                fields: vec![("a", a), ("b", vec![b.into()]), ("c", c)],
+                fields: vec![("a", a), ("b", vec![b.into()]), ("c", c), ("n", n)],
                 name: String::new(),
             };
             (event, by)
@@ -229,7 +256,13 @@ fn case() -> impl Strategy<Value = Case> {
         (0..8i64, 1..7usize, any::<bool>()),
     )
         .prop_map(|(alerts, specs, events, schedule, (lateness, fanout, ordered))| {
-            let correlations = specs.iter().enumerate().map(|(index, s)| s.build(alerts.len(), index)).collect();
+            let mut correlations: Vec<Correlation> = Vec::new();
+            for spec in specs {
+                // What fires without a match comes at another place among those of its time than the oracle would put it.
+                let absent = |c: &Correlation| matches!(c.kind, CorrelationKind::EventAbsence { .. });
+                let readable: Vec<usize> = (0..correlations.len()).filter(|c| !absent(&correlations[*c])).collect();
+                correlations.push(spec.build(alerts.len(), &readable));
+            }
             let set = RuleSet { rules: rules(&alerts), correlations };
             let settings = Settings {
                 lateness_us: lateness,
@@ -297,6 +330,16 @@ fn play(case: &Case, table: &Arc<CaptureTable>) -> (Vec<Firing>, Correlator) {
     (out, correlator)
 }
 
+/// The newest event time of each cluster.
+fn newest(case: &Case) -> BTreeMap<u32, i64> {
+    let mut newest = BTreeMap::new();
+    for event in case.sources.iter().flatten() {
+        let newest = newest.entry(event.cluster).or_insert(i64::MIN);
+        *newest = (*newest).max(event.time.unwrap_or(i64::MIN));
+    }
+    newest
+}
+
 /// All matches with the times they count for.
 fn timed(case: &Case, table: &CaptureTable) -> Vec<Timed> {
     let mut all = Vec::new();
@@ -312,7 +355,7 @@ fn timed(case: &Case, table: &CaptureTable) -> Vec<Timed> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 50_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, max_shrink_iters: 50_000, ..ProptestConfig::default() })]
 
     /// Whatever the split, the interleaving and the order within the lateness: what the oracle says.
     #[test]
@@ -324,6 +367,7 @@ proptest! {
             horizon: case.settings.dedupe_horizon_us,
             horizon_long: case.settings.dedupe_horizon_long_us,
             fanout: case.settings.fanout_max,
+            newest: newest(&case),
         };
         let all = timed(&case, &table);
         let total = all.len();
@@ -357,6 +401,7 @@ proptest! {
         s.keys_max = limit(2, 2, 1000);
         s.dedupe_entries_max = limit(4, 4, 1000);
         s.evidence_bytes_max = limit(8, 1500, 1 << 20);
+        (s.numbers_max, s.absences_max) = (limit(2, 5, 1000), limit(2, 2, 1000));
         let table = Arc::new(CaptureTable::new(&case.set));
         let (out, correlator) = play(&case, &table);
         // The same order of events, one by one.

@@ -136,6 +136,7 @@ impl Windows for Correlator {
             "missing_group": stats.missing_group.iter().sum::<u64>(),
             "fanout_cut": stats.fanout_cut,
             "keys_saturated": stats.keys_saturated.iter().sum::<u64>(),
+            "numbers_cut": stats.numbers_cut,
             "reorder_forced": stats.reorder_forced,
             "output_forced": stats.output_forced,
             "dedupe_evicted": stats.dedupe_evicted,

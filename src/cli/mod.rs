@@ -6,6 +6,7 @@ mod color;
 mod dead_letter;
 mod engine;
 mod exit;
+mod fields;
 mod progress;
 mod replay;
 mod rule_files;
@@ -34,6 +35,7 @@ enum Command {
     Replay(Box<replay::ReplayArgs>),
     Check(check::CheckArgs),
     Test(test::TestArgs),
+    Fields(fields::FieldsArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell, e.g. bash, zsh, fish.
@@ -60,6 +62,7 @@ fn dispatch(command: Command) -> Exit {
         Command::Replay(arguments) => replay::run(*arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Fields(arguments) => fields::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "auditwatch", &mut script);

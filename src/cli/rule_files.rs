@@ -34,7 +34,11 @@ pub fn collect(rules: &[PathBuf], add: &[PathBuf]) -> anyhow::Result<Vec<RuleFil
         add_documents(&mut files);
     }
     for path in rules.iter().chain(add) {
+        let before = files.len();
         read(path, is_rule, &mut files)?;
+        if files.len() == before {
+            bail!("rules: {}: no .yml or .yaml file in this folder", path.display());
+        }
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     // A file named twice (or a folder and a file in it) is one file.
@@ -50,13 +54,17 @@ pub fn built_in_tests() -> Vec<RuleFile> {
     files
 }
 
-/// The test files among these paths; a folder's are found below it, and a rule file stands for the one beside it.
+/// The test files among these paths; a folder's are found below it, and a rule file stands for the one beside it, if there
+/// is one.
 pub fn collect_tests(paths: &[PathBuf]) -> anyhow::Result<Vec<RuleFile>> {
     let mut files = Vec::new();
     for path in paths {
         let ending = path.extension().unwrap_or_default().to_string_lossy();
         let beside = path.with_extension(format!("test.{ending}"));
         let rule = is_rule(path) && path.is_file();
+        if rule && !beside.exists() {
+            continue;
+        }
         read(if rule { &beside } else { path }, is_test, &mut files)?;
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
@@ -90,7 +98,6 @@ fn read(path: &Path, wanted: fn(&Path) -> bool, files: &mut Vec<RuleFile>) -> an
         files.push(read_file(path)?);
         return Ok(());
     }
-    let before = files.len();
     let mut todo = vec![path.to_owned()];
     while let Some(folder) = todo.pop() {
         for entry in fs::read_dir(&folder).with_context(|| format!("rules: {}", folder.display()))? {
@@ -102,9 +109,6 @@ fn read(path: &Path, wanted: fn(&Path) -> bool, files: &mut Vec<RuleFile>) -> an
                 files.push(read_file(&path)?);
             }
         }
-    }
-    if files.len() == before {
-        bail!("rules: {}: no .yml or .yaml file in this folder", path.display());
     }
     Ok(())
 }
@@ -121,7 +125,7 @@ fn is_rule(path: &Path) -> bool {
 }
 
 /// `.test.yml` and `.test.yaml`, and no dot-files.
-fn is_test(path: &Path) -> bool {
+pub fn is_test(path: &Path) -> bool {
     is_yaml(path) == Some(true)
 }
 

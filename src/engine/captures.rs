@@ -1,7 +1,7 @@
 //! Which fields of an event a correlation needs from each rule that feeds it.
 
 use super::matches::CaptureId;
-use crate::rules::{Correlation, CorrelationKind, Input, RuleSet};
+use crate::rules::{Correlation, Input, RuleSet};
 
 /// The fields that matches carry along, numbered once for the whole rule set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,8 +63,6 @@ pub fn fields_of(correlation: &Correlation, position: usize) -> Vec<String> {
         None => name.clone(),
     };
     let mut fields: Vec<String> = correlation.group_by.iter().map(resolve).collect();
-    if let CorrelationKind::ValueCount(_, counted) = &correlation.kind {
-        fields.extend(counted.iter().map(resolve));
-    }
+    fields.extend(correlation.kind.counted().iter().map(resolve));
     fields
 }

@@ -88,6 +88,11 @@ impl<'a> Captured<'a> {
         Cow::Owned(cut(&shown, SHOWN_MAX).to_owned())
     }
 
+    /// The value as it is, if it is no secret. It must not be shown.
+    pub fn text(&self) -> Option<&'a str> {
+        std::str::from_utf8(self.raw?).ok()
+    }
+
     /// The value by itself.
     pub fn to_value(&self) -> Value {
         Value { hash: self.hash, text: self.shown().into() }

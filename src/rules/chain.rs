@@ -198,10 +198,7 @@ fn aliases(
     targets: &[Target],
     linker: &mut Linker<'_>,
 ) -> Option<BTreeMap<String, Vec<Option<String>>>> {
-    let counted: &[String] = match &draft.kind {
-        CorrelationKind::ValueCount(_, fields) => fields,
-        _ => &[],
-    };
+    let counted = draft.kind.counted();
     let mut out = BTreeMap::new();
     let mut failed = false;
     for alias in &draft.aliases {

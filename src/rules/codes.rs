@@ -57,7 +57,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("unknown-selection", "there is no selection of this name"),
     ("unknown-status", "the status is not in the specification"),
     ("unknown-version", "`sigma-version` is 1, 2 or 3"),
-    ("unsupported-condition", "a temporal correlation needs all of its rules"),
+    ("unsupported-condition", "a `temporal_ordered` correlation needs all of its rules"),
     ("unused-alias", "nothing uses the alias"),
     ("unused-selection", "the condition does not use the selection"),
     ("useless-modifier", "the modifier has no effect"),

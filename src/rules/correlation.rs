@@ -1,10 +1,10 @@
 //! Sigma correlation documents (specification v2.1.0, and our own additions to them).
 
 use super::diagnostic::{Report, did_you_mean};
-use super::expr::{Cmp, Span};
+use super::expr::Span;
 use super::sigma::{optional_text, spanned_texts};
-use super::yaml::{Entry, Node, Value};
-use super::{CorrelationKind, Meta};
+use super::yaml::{Node, Value};
+use super::{CorrelationKind, Meta, threshold};
 
 /// A correlation before its references are resolved.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,8 +53,7 @@ pub enum Generate {
     Only(Vec<(String, Span)>),
 }
 
-const TYPES: [&str; 4] = ["event_count", "value_count", "temporal", "temporal_ordered"];
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "type",
     "rules",
     "group-by",
@@ -65,9 +64,9 @@ const KEYS: [&str; 10] = [
     "realert",
     "suppress",
     "across-clusters",
+    "learning",
+    "after",
 ];
-const OPERATORS: [(&str, Cmp); 6] =
-    [("gt", Cmp::Gt), ("gte", Cmp::Ge), ("lt", Cmp::Lt), ("lte", Cmp::Le), ("eq", Cmp::Eq), ("neq", Cmp::Ne)];
 /// The most rules of one correlation.
 const MAX_RULES: usize = 1000;
 const SECOND: i64 = 1_000_000;
@@ -85,14 +84,16 @@ pub fn correlation(document: &Node, meta: Option<Meta>, report: &mut Report) -> 
         let message = format!("unknown correlation attribute `{}`", entry.key);
         report.error_help("unknown-attribute", entry.key_span, message, did_you_mean(&entry.key, KEYS));
     }
-    let rules = spanned_texts(section, "rules", report);
+    let mut rules = spanned_texts(section, "rules", report);
     if rules.is_empty() {
         report.error("missing-rules", section.span, "the correlation refers to no rules");
     }
     if rules.len() > MAX_RULES {
         report.error("too-large", section.span, format!("a correlation refers to at most {MAX_RULES} rules"));
     }
-    let kind = kind(section, &rules, report);
+    let kind = threshold::kind(section, &rules, report);
+    // What begins a wait feeds the correlation like the rest of its rules.
+    rules.extend(spanned_texts(section, "after", report));
     let aliases = aliases(section, report);
     let group_by = spanned_texts(section, "group-by", report).into_iter().map(|(text, _)| text).collect();
     let timespan_us = match section.get("timespan") {
@@ -121,118 +122,6 @@ pub fn correlation(document: &Node, meta: Option<Meta>, report: &mut Report) -> 
         generate: generate?,
     };
     (report.errors() == errors).then_some(draft)
-}
-
-fn kind(section: &Node, rules: &[(String, Span)], report: &mut Report) -> Option<CorrelationKind> {
-    let Some(name) = optional_text(section, "type", report) else {
-        report.error(
-            "missing-type",
-            section.span,
-            format!("the correlation has no `type`; there are {}", TYPES.join(", ")),
-        );
-        return None;
-    };
-    let span = section.get("type").map_or(section.span, |node| node.span);
-    let condition = Count::read(section, report);
-    match name.as_str() {
-        "event_count" => {
-            let count = condition?.required(section, report)?;
-            if let Some((_, span)) = count.fields.first() {
-                report.error("wrong-value", *span, "`field` belongs to `value_count`; `event_count` counts events");
-            }
-            Some(CorrelationKind::EventCount(count.bounds))
-        }
-        "value_count" => {
-            let count = condition?.required(section, report)?;
-            if count.fields.is_empty() {
-                report.error("missing-field", count.span, "`value_count` needs a `field` in its condition");
-            }
-            Some(CorrelationKind::ValueCount(count.bounds, count.fields.into_iter().map(|(text, _)| text).collect()))
-        }
-        "temporal" | "temporal_ordered" => {
-            condition?.all_of(rules.len() as i64, report);
-            Some(if name == "temporal" { CorrelationKind::Temporal } else { CorrelationKind::TemporalOrdered })
-        }
-        _ => {
-            let message = format!("unknown correlation type `{name}`; supported are {}", TYPES.join(", "));
-            report.error_help("unknown-correlation-type", span, message, did_you_mean(&name, TYPES));
-            None
-        }
-    }
-}
-
-/// A correlation's `condition`.
-#[derive(Default)]
-struct Count {
-    bounds: Vec<(Cmp, i64)>,
-    fields: Vec<(String, Span)>,
-    span: Span,
-}
-
-impl Count {
-    /// `None` if anything was wrong; without bounds if there is no condition.
-    fn read(section: &Node, report: &mut Report) -> Option<Count> {
-        let Some(node) = section.get("condition") else { return Some(Count::default()) };
-        let Some(entries) = node.as_map() else {
-            let message = format!("the condition must be a map such as `{{gte: 10}}`, not {}", node.kind());
-            report.error("wrong-value", node.span, message);
-            return None;
-        };
-        let errors = report.errors();
-        let mut bounds = Vec::new();
-        for entry in entries {
-            if entry.key == "field" {
-                continue;
-            }
-            match OPERATORS.iter().find(|(name, _)| *name == entry.key) {
-                Some((_, compare)) => bounds.extend(bound(entry, report).map(|number| (*compare, number))),
-                None => {
-                    let names = OPERATORS.map(|(name, _)| name).into_iter().chain(["field"]);
-                    let message = format!("unknown operator `{}` in the condition", entry.key);
-                    report.error_help("unknown-operator", entry.key_span, message, did_you_mean(&entry.key, names));
-                }
-            }
-        }
-        let fields = spanned_texts(node, "field", report);
-        (report.errors() == errors).then_some(Count { bounds, fields, span: node.span })
-    }
-
-    fn required(self, section: &Node, report: &mut Report) -> Option<Count> {
-        if self.bounds.is_empty() {
-            let span = if self.span == Span::default() { section.span } else { self.span };
-            report.error("missing-condition", span, "the correlation needs a condition such as `{gte: 10}`");
-            return None;
-        }
-        if self.bounds.len() > 2 {
-            report.error("wrong-value", self.span, "at most two operators can be combined");
-            return None;
-        }
-        Some(self)
-    }
-
-    /// A temporal correlation holds when all of its rules were seen; a condition may only say the same again.
-    fn all_of(&self, rules: i64, report: &mut Report) {
-        let same = |bound: &(Cmp, i64)| match bound {
-            (Cmp::Ge | Cmp::Eq, number) => *number == rules,
-            (Cmp::Gt, number) => *number == rules - 1,
-            _ => false,
-        };
-        if !self.bounds.iter().all(same) || !self.fields.is_empty() {
-            let help = format!("leave the condition out, or write `{{gte: {rules}}}`");
-            let message = "a temporal correlation needs all of its rules; other conditions are not supported";
-            report.error_help("unsupported-condition", self.span, message, help);
-        }
-    }
-}
-
-fn bound(entry: &Entry, report: &mut Report) -> Option<i64> {
-    match &entry.value.value {
-        Value::Number(number) if number.integer.is_some_and(|number| number >= 0) => number.integer,
-        _ => {
-            report.error("wrong-value", entry.value.span, format!("`{}` takes a whole number", entry.key));
-            None
-        }
-    }
 }
 
 fn flag(section: &Node, key: &str, report: &mut Report) -> bool {
@@ -290,7 +179,7 @@ fn aliases(section: &Node, report: &mut Report) -> Vec<Alias> {
 }
 
 /// A time such as `10m` in microseconds. `None` if the key is absent, or wrong, which is then in the report.
-fn duration(section: &Node, key: &str, least: i64, report: &mut Report) -> Option<i64> {
+pub(super) fn duration(section: &Node, key: &str, least: i64, report: &mut Report) -> Option<i64> {
     let text = optional_text(section, key, report)?;
     let span = section.get(key).map_or(section.span, |node| node.span);
     let found = parse_duration(&text).filter(|length| *length >= least);
@@ -325,6 +214,9 @@ fn parse_duration(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::diagnostic::Severity;
+    use super::super::expr::Cmp;
+    use super::super::{Measure, Needed, Seen};
     use super::*;
 
     #[test]
@@ -359,7 +251,7 @@ mod tests {
         match problems.next() {
             None => Ok(draft.unwrap()),
             Some(first) => {
-                assert_eq!(draft, None);
+                assert_eq!(draft.is_some(), first.severity == Severity::Warning);
                 Err(format!("{}:{} {} {}", first.span.line, first.span.column, first.code, first.message))
             }
         }
@@ -379,9 +271,48 @@ mod tests {
             "type: value_count, condition: {gte: 8, field: [u, v]}",
             ValueCount(vec![(Cmp::Ge, 8)], vec!["u".into(), "v".into()]),
         );
-        check("type: temporal", Temporal);
-        check("type: temporal, condition: {gte: 2}", Temporal);
+        check(
+            "type: event_count, condition: {gt: 1, lt: 9, neq: 5}",
+            EventCount(vec![(Cmp::Gt, 1), (Cmp::Lt, 9), (Cmp::Ne, 5)]),
+        );
+        check("type: temporal", Temporal(Needed::All));
+        check("type: temporal, condition: {gte: 2}", Temporal(Needed::Count(vec![(Cmp::Ge, 2)])));
         check("type: temporal_ordered, condition: {gt: 1}", TemporalOrdered);
+        let u = || vec!["u".to_owned()];
+        let more = |cmp, bound| vec![(cmp, bound)];
+        check("type: value_sum, condition: {field: u, gt: 1.5}", Numbers(Measure::Sum, more(Cmp::Gt, 1500), u()));
+        check("type: value_avg, condition: {field: u, lte: -2}", Numbers(Measure::Avg, more(Cmp::Le, -2000), u()));
+        let median = Measure::Percentile(50_000);
+        check("type: value_median, condition: {field: u, eq: 0}", Numbers(median, more(Cmp::Eq, 0), u()));
+        let percentile = Measure::Percentile(99_900);
+        check(
+            "type: value_percentile, condition: {field: u, percentile: 99.9, gte: 7}",
+            Numbers(percentile, more(Cmp::Ge, 7000), u()),
+        );
+        let minutes = |minutes: i64| minutes * 60 * SECOND;
+        check("type: new_value, condition: {field: u}", NewValue { fields: u(), learning_us: minutes(5) });
+        check(
+            "type: new_value, condition: {field: u}, learning: 1m",
+            NewValue { fields: u(), learning_us: minutes(1) },
+        );
+        check("type: event_absence", EventAbsence { after: 0 });
+        check("type: event_absence, after: [c, d]", EventAbsence { after: 2 });
+    }
+
+    #[test]
+    fn conditions_over_the_names_of_rules() {
+        let check = |condition: &str, expected: Seen| {
+            let kind = read(&format!("{{rules: [a, b_1, b_2], timespan: 5m, type: temporal, condition: {condition}}}"))
+                .unwrap()
+                .kind;
+            assert_eq!(kind, CorrelationKind::Temporal(Needed::Seen(expected)), "{condition}");
+        };
+        use Seen::*;
+        check("a", Input(0));
+        check("a and not b_1", And(vec![Input(0), Not(Box::new(Input(1)))]));
+        check("a and (b_1 or b_2)", And(vec![Input(0), Or(vec![Input(1), Input(2)])]));
+        check("1 of b_* and a", And(vec![Or(vec![Input(1), Input(2)]), Input(0)]));
+        check("all of them", And(vec![Input(0), Input(1), Input(2)]));
     }
 
     #[test]
@@ -417,7 +348,25 @@ mod tests {
             &format!("{{{base}, type: event_cout}}"),
             "2:45 unknown-correlation-type unknown correlation type `event_cout`; supported are event_count, value_count,",
         );
-        check(&format!("{{{base}, type: value_sum}}"), "2:45 unknown-correlation-type");
+        check(&format!("{{{base}, type: value_sum}}"), "2:14 missing-field");
+        check(&format!("{{{base}, type: value_avg, condition: {{gt: 1, field: [u, v]}}}}"), "2:86 wrong-value");
+        check(&format!("{{{base}, type: value_percentile, condition: {{gt: 1, field: u}}}}"), "2:14 wrong-value");
+        check(
+            &format!("{{{base}, type: value_percentile, condition: {{gt: 1, field: u, percentile: 101}}}}"),
+            "2:104 wrong-value",
+        );
+        check(
+            &format!("{{{base}, type: value_sum, condition: {{gt: 1, field: u, percentile: 5}}}}"),
+            "2:85 unknown-op",
+        );
+        check(&format!("{{{base}, type: new_value, condition: {{gt: 1, field: u}}}}"), "2:72 wrong-value");
+        check(&format!("{{{base}, type: new_value}}"), "2:14 missing-field");
+        check(&format!("{{{base}, type: new_value, condition: {{field: u}}, suppress: 1h}}"), "2:89 unknown-attribute");
+        check(&format!("{{{base}, type: event_absence, condition: {{gt: 1}}}}"), "2:76 wrong-value");
+        check(&format!("{{{base}, type: event_absence, realert: 1h}}"), "2:69 unknown-attribute");
+        check(&format!("{{{base}, type: temporal, learning: 1h}}"), "2:65 unknown-attribute");
+        check(&format!("{{{base}, type: temporal, after: [b]}}"), "2:62 unknown-attribute");
+        check(&format!("{{{base}, type: event_count, condition: {{gt: 5, lt: 3}}}}"), "2:69 always-false");
         check(&format!("{{{base}, type: temporal, suppres: 1h}}"), "2:55 unknown-attribute");
         check(&format!("{{{base}, type: event_count}}"), "2:14 missing-condition");
         check(&format!("{{{base}, type: event_count, condition: 5}}"), "2:69 wrong-value");
@@ -426,11 +375,14 @@ mod tests {
         check(&format!("{{{base}, type: event_count, condition: {{gte: -1}}}}"), "2:75 wrong-value");
         check(&format!("{{{base}, type: event_count, condition: {{gte: 1.5}}}}"), "2:75 wrong-value");
         check(&format!("{{{base}, type: event_count, condition: {{ge: 1}}}}"), "2:70 unknown-operator");
-        check(&format!("{{{base}, type: event_count, condition: {{gt: 1, lt: 9, neq: 5}}}}"), "2:69 wrong-value");
         check(&format!("{{{base}, type: event_count, condition: {{gt: 1, field: u}}}}"), "2:84 wrong-value");
         check(&format!("{{{base}, type: value_count, condition: {{gt: 1}}}}"), "2:69 missing-field");
-        check(&format!("{{{base}, type: temporal, condition: {{gt: 1}}}}"), "2:66 unsupported-condition");
-        check(&format!("{{{base}, type: temporal, condition: a and b}}"), "2:66 wrong-value");
+        check(&format!("{{{base}, type: temporal_ordered, condition: {{gt: 1}}}}"), "2:74 unsupported-condition");
+        check(&format!("{{{base}, type: temporal, condition: a and b}}"), "2:66 unknown-rule");
+        check(&format!("{{{base}, type: temporal, condition: 1 of b*}}"), "2:66 unknown-rule");
+        check(&format!("{{{base}, type: temporal, condition: a and}}"), "2:66 bad-condition");
+        check(&format!("{{{base}, type: temporal_ordered, condition: a}}"), "2:74 wrong-value");
+        check(&format!("{{{base}, type: event_count, condition: a}}"), "2:69 wrong-value");
         check(&format!("{{{base}, type: temporal, generate: 1}}"), "2:65 wrong-value");
         check(&format!("{{{base}, type: temporal, across-clusters: x}}"), "2:72 wrong-value");
     }

@@ -21,6 +21,7 @@ pub mod sigma;
 pub mod span;
 pub mod strings;
 pub mod suggest;
+mod threshold;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
@@ -143,17 +144,90 @@ pub struct Correlation {
     pub alerts: bool,
 }
 
-/// The type of a correlation and its condition (Sigma correlation rules v2.1.0).
+/// The type of a correlation and its condition (Sigma correlation rules v2.1.0, and two of our own).
 #[derive(Debug, Clone, PartialEq)]
 pub enum CorrelationKind {
     /// Number of matches.
     EventCount(Vec<(Cmp, i64)>),
     /// Number of distinct values of the fields (a tuple is one value).
     ValueCount(Vec<(Cmp, i64)>, Vec<String>),
-    /// All inputs, in any order.
-    Temporal,
+    /// A measure of the numbers in a field. The bounds are in thousandths.
+    Numbers(Measure, Vec<(Cmp, i64)>, Vec<String>),
+    /// Inputs, in any order.
+    Temporal(Needed),
     /// All inputs, in the order written.
     TemporalOrdered,
+    /// Ours: a tuple of values of the fields that its group has not had within the timespan.
+    NewValue {
+        /// The fields.
+        fields: Vec<String>,
+        /// For so long after its first match a group only learns, microseconds.
+        learning_us: i64,
+    },
+    /// Ours: nothing came for the timespan.
+    EventAbsence {
+        /// So many of the last inputs begin the wait, and the others end it; 0: every match ends a wait and begins the next.
+        after: usize,
+    },
+}
+
+impl CorrelationKind {
+    /// The fields whose values are counted.
+    pub fn counted(&self) -> &[String] {
+        match self {
+            CorrelationKind::ValueCount(_, fields)
+            | CorrelationKind::Numbers(_, _, fields)
+            | CorrelationKind::NewValue { fields, .. } => fields,
+            _ => &[],
+        }
+    }
+}
+
+/// What is made of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// `value_sum`.
+    Sum,
+    /// `value_avg`.
+    Avg,
+    /// `value_percentile`, in thousandths of a percent, between the two nearest numbers where it falls; `value_median` is 50 %.
+    Percentile(u32),
+}
+
+/// Which inputs of a temporal correlation have to be there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Needed {
+    /// All of them.
+    All,
+    /// So many different ones.
+    Count(Vec<(Cmp, i64)>),
+    /// Those for which the condition holds (Sigma enhancement proposal 198, accepted for v2.2).
+    Seen(Seen),
+}
+
+/// A condition over which inputs were seen within the timespan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// The input at this place was.
+    Input(usize),
+    /// All parts.
+    And(Vec<Seen>),
+    /// At least one part.
+    Or(Vec<Seen>),
+    /// Not the part.
+    Not(Box<Seen>),
+}
+
+impl Seen {
+    /// Whether the condition holds, if `seen` says which inputs were seen. It is at most as deep as a rule's condition.
+    pub fn holds(&self, seen: &dyn Fn(usize) -> bool) -> bool {
+        match self {
+            Seen::Input(place) => seen(*place),
+            Seen::And(parts) => parts.iter().all(|part| part.holds(seen)),
+            Seen::Or(parts) => parts.iter().any(|part| part.holds(seen)),
+            Seen::Not(part) => !part.holds(seen),
+        }
+    }
 }
 
 /// All rules that run together.

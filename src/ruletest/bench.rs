@@ -22,6 +22,8 @@ pub struct Bench {
 pub struct Run {
     /// What fired, in the order of a replay.
     pub firings: Vec<Firing>,
+    /// The rules that held for some event, ascending.
+    pub matched: Vec<u32>,
     /// Everything the worker counted. Its matches are gone: the windows took them.
     pub result: BatchResult,
 }
@@ -64,6 +66,9 @@ impl Bench {
     /// Runs one log to its end.
     pub fn run(&self, log: Vec<u8>) -> Run {
         let mut result = self.matches(log);
+        let mut matched: Vec<u32> = result.matches.iter().map(|one| one.rule).collect();
+        matched.sort_unstable();
+        matched.dedup();
         let (set, captures) = (Arc::clone(&self.program.set), Arc::clone(&self.program.captures));
         let mut windows = Correlator::new(set, captures, self.windows.clone());
         let mut firings = Vec::new();
@@ -71,6 +76,6 @@ impl Bench {
         windows.absorb(0, 0, result.newest, std::mem::take(&mut result.matches), &mut firings);
         windows.finish_source(0, &mut firings);
         windows.finish(&mut firings);
-        Run { firings, result }
+        Run { firings, matched, result }
     }
 }

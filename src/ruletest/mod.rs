@@ -8,7 +8,7 @@ mod events;
 mod file;
 mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -19,7 +19,7 @@ pub use verdict::Expect;
 
 use crate::engine::program::CompileError;
 use crate::event::site::Site;
-use crate::rules::{Diagnostic, Placeholders, RuleSet, Severity, SourceFile, load};
+use crate::rules::{Diagnostic, Meta, Placeholders, RuleSet, Severity, SourceFile, load};
 
 /// A test file, read.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +68,21 @@ pub struct Verdict {
     pub name: String,
     /// Why it failed, for people; several lines. `None`: it passed.
     pub failure: Option<String>,
+    /// Ids of the rules and correlations of its rule file that held or fired in it, ascending.
+    pub fired: Vec<String>,
+}
+
+/// A rule or correlation that no test made fire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untested {
+    /// Its file.
+    pub file: String,
+    /// Where in the file.
+    pub line: u32,
+    /// Its id.
+    pub id: String,
+    /// Its title.
+    pub title: String,
 }
 
 /// Rules that cannot be run.
@@ -108,13 +123,39 @@ impl<'a> Runner<'a> {
             let bench = self.bench(&test.site)?;
             let known = bench.rules().rules.iter().any(|rule| rule.meta.file == rules);
             let known = known || bench.rules().correlations.iter().any(|one| one.meta.file == rules);
-            let failure = match known {
+            let (failure, fired) = match known {
                 true => verdict::judge(bench, rules, test),
-                false => Some(format!("there are no rules in {rules}")),
+                false => (Some(format!("there are no rules in {rules}")), Vec::new()),
             };
-            Ok(Verdict { file: file.name.clone(), line: test.line, name: test.name.clone(), failure })
+            Ok(Verdict { file: file.name.clone(), line: test.line, name: test.name.clone(), failure, fired })
         });
         verdicts.collect()
+    }
+
+    /// The rules and correlations of these files that none of the verdicts saw fire, by place; and how many there are in
+    /// all. Correlations that only feed others are left out.
+    ///
+    /// # Errors
+    /// Rules that cannot be read or compiled.
+    pub fn untested(
+        &mut self,
+        files: &BTreeSet<String>,
+        verdicts: &[Verdict],
+    ) -> Result<(Vec<Untested>, usize), RulesError> {
+        let set = self.bench(&Placeholders::new())?.rules();
+        let fired: BTreeSet<&str> = verdicts.iter().flat_map(|verdict| &verdict.fired).map(String::as_str).collect();
+        let correlations = set.correlations.iter().filter(|one| one.alerts).map(|one| &one.meta);
+        let metas: Vec<&Arc<Meta>> = set.rules.iter().map(|rule| &rule.meta).chain(correlations).collect();
+        let under_test: Vec<&&Arc<Meta>> = metas.iter().filter(|meta| files.contains(&meta.file)).collect();
+        let untested = under_test.iter().filter(|meta| !fired.contains(meta.id.as_str())).map(|meta| Untested {
+            file: meta.file.clone(),
+            line: meta.span.line,
+            id: meta.id.clone(),
+            title: meta.title.clone(),
+        });
+        let mut untested: Vec<Untested> = untested.collect();
+        untested.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        Ok((untested, under_test.len()))
     }
 
     fn bench(&mut self, lists: &Placeholders) -> Result<&Bench, RulesError> {

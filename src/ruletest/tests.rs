@@ -222,3 +222,23 @@ fn a_test_file_is_named_after_its_rules() {
         assert_eq!(rule_file_of(test).as_deref(), rules, "{test}");
     }
 }
+
+#[test]
+fn rules_that_no_test_made_fire_are_told() {
+    let files = [SourceFile::new("a.yml", RULES), SourceFile::new("b.yml", OTHER)];
+    let mut runner = Runner::new(&files).unwrap();
+    let mut untested = |events: &str, names: &[&str]| {
+        let tests = format!("tests: [{{name: x, events: {events}, expect: silent}}]");
+        let verdicts = runner.run("a.yml", &parse("a.test.yml", &tests).unwrap()).unwrap();
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let (untested, all) = runner.untested(&names, &verdicts).unwrap();
+        (untested.into_iter().map(|one| format!("{}:{} {}", one.file, one.line, one.title)).collect::<Vec<_>>(), all)
+    };
+    let again = "a.yml:12 Secrets listed again and again".to_owned();
+    let network = "a.yml:24 From the bad network".to_owned();
+    let secrets = "{verb: list, objectRef: {resource: secrets}}";
+    assert_eq!(untested(&format!("[{secrets}]"), &["a.yml"]), (vec![again, network.clone()], 3));
+    assert_eq!(untested(&format!("[{{event: {secrets}, repeat: 3}}]"), &["a.yml"]), (vec![network], 3));
+    // What fires of another file is not under its own tests.
+    assert_eq!(untested(&format!("[{secrets}]"), &["b.yml"]).0, ["b.yml:2 Anything listed"]);
+}

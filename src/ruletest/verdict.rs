@@ -1,10 +1,12 @@
 //! What a test expects, and whether it came.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use super::bench::Run;
 use super::{Bench, Test};
 use crate::alert::{Alert, Names, SourceName, meta};
-use crate::engine::matches::Firing;
+use crate::engine::matches::{Firing, Origin};
 
 /// Alerts told of in a failure; more would hide the reason.
 const TOLD_MAX: usize = 8;
@@ -54,14 +56,27 @@ impl Expect {
     }
 }
 
-/// Runs a test; the reason if it fails.
-pub(super) fn judge(bench: &Bench, rules: &str, test: &Test) -> Option<String> {
+/// Runs a test: the reason if it fails, and the ids of what held or fired of its rule file.
+pub(super) fn judge(bench: &Bench, rules: &str, test: &Test) -> (Option<String>, Vec<String>) {
     let mut log = String::new();
     for event in &test.events {
         log += &event.to_string();
         log.push('\n');
     }
     let run = bench.run(log.into_bytes());
+    (failure(bench, rules, test, &run), fired(bench, rules, &run))
+}
+
+/// The ids of the rules and correlations of a file that held or fired.
+fn fired(bench: &Bench, rules: &str, run: &Run) -> Vec<String> {
+    let held = run.matched.iter().map(|rule| Origin::Rule(*rule));
+    let fired = run.firings.iter().map(|firing| firing.origin);
+    let metas = held.chain(fired).map(|origin| meta(origin, bench.rules())).filter(|meta| meta.file == rules);
+    let ids: BTreeSet<String> = metas.map(|meta| meta.id.clone()).collect();
+    ids.into_iter().collect()
+}
+
+fn failure(bench: &Bench, rules: &str, test: &Test, run: &Run) -> Option<String> {
     if run.result.counts.events != test.events.len() as u64 {
         let why: Vec<&str> = run.result.problems.iter().map(|problem| problem.why.as_str()).collect();
         return Some(format!("some of its events are no audit events: {}", why.join("; ")));

@@ -7,7 +7,7 @@ use auditwatch::engine::CaptureTable;
 use auditwatch::engine::captures::fields_of;
 use auditwatch::engine::matches::{ClusterId, Firing, Identity, Match, Origin, Value};
 use auditwatch::rules::expr::Cmp;
-use auditwatch::rules::{Correlation, CorrelationKind, Input, RuleSet};
+use auditwatch::rules::{Correlation, CorrelationKind, Input, Measure, Needed, RuleSet, Seen};
 
 /// What is compared of a firing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +78,14 @@ pub struct Oracle<'a> {
     pub horizon: i64,
     pub horizon_long: i64,
     pub fanout: usize,
+    /// Newest event time per cluster.
+    pub newest: BTreeMap<ClusterId, i64>,
 }
+
+/// A cluster (unless they are mixed) and the values of a group.
+type Key = (Option<ClusterId>, Vec<String>);
+/// A match that a group is waited for, or that it ends the wait with: the match, its group, whether it is one that ends.
+type Visit<'a> = (&'a Timed, Vec<(String, Value)>, bool);
 
 impl Oracle<'_> {
     /// The matches that count, in event order: the first of each request and rule.
@@ -100,6 +107,9 @@ impl Oracle<'_> {
     pub fn told(&self, merged: &[Timed]) -> Vec<Told> {
         let mut out = Vec::new();
         let mut histories: Vec<BTreeMap<_, History>> = self.set.correlations.iter().map(|_| BTreeMap::new()).collect();
+        let mut scopes: Vec<BTreeMap<Key, Vec<i64>>> = self.set.correlations.iter().map(|_| BTreeMap::new()).collect();
+        let mut visits: Vec<BTreeMap<Key, Vec<Visit<'_>>>> =
+            self.set.correlations.iter().map(|_| BTreeMap::new()).collect();
         let mut events = 0;
         for run in merged.chunk_by(|a, b| (a.time, a.m.identity) == (b.time, b.m.identity)) {
             let mut told = Vec::new();
@@ -125,10 +135,21 @@ impl Oracle<'_> {
                         past.event.0 = events + signal.base.m.stage as usize;
                         let texts: Vec<String> = group.iter().map(|v| v.text.to_string()).collect();
                         let cluster = (!c.across_clusters).then_some(signal.base.m.cluster);
+                        let mut names: Vec<_> = group_names(c).into_iter().zip(group).collect();
+                        if let CorrelationKind::EventAbsence { after } = c.kind {
+                            let begins = c.inputs.len() - after;
+                            let ends = after > 0 && !past.positions.iter().any(|p| *p >= begins);
+                            visits[index].entry((cluster, texts)).or_default().push((signal.base, names, ends));
+                            continue;
+                        }
+                        let scope = scopes[index].entry((cluster, texts[..c.group_by.len()].to_vec())).or_default();
+                        scope.push(past.time);
                         let history = histories[index].entry((cluster, texts)).or_default();
                         history.past.push(past);
+                        if !learned(c, scope) {
+                            continue;
+                        }
                         let Some((count, from, events)) = fires(c, history) else { continue };
-                        let mut names: Vec<_> = c.group_by.iter().cloned().zip(group).collect();
                         if c.alerts {
                             let window = Some((from, signal.base.time));
                             let origin = Origin::Correlation(index as u32);
@@ -143,7 +164,58 @@ impl Oracle<'_> {
             told.sort_by(|a, b| (a.origin, &a.group).cmp(&(b.origin, &b.group)));
             out.append(&mut told);
         }
+        for (index, groups) in visits.into_iter().enumerate() {
+            for ((cluster, _), visits) in groups {
+                self.absent(index, cluster, &visits, &mut out);
+            }
+        }
+        out.sort_by(|a, b| (a.time, a.identity, a.origin, &a.group).cmp(&(b.time, b.identity, b.origin, &b.group)));
         out
+    }
+
+    /// Whether a correlation mixes clusters, or is fed by one that does.
+    fn behind(&self, index: usize) -> bool {
+        let c = &self.set.correlations[index];
+        let fed = |input: &Input| matches!(input, Input::Correlation(other) if self.behind(*other));
+        c.across_clusters || c.inputs.iter().any(fed)
+    }
+
+    /// Tells the silences of one group that are over by the newest event.
+    fn absent(&self, index: usize, cluster: Option<ClusterId>, visits: &[Visit<'_>], out: &mut Vec<Told>) {
+        let c = &self.set.correlations[index];
+        // What lives behind all clusters has their common time.
+        let newest = match cluster {
+            Some(cluster) if !self.behind(index) => self.newest.get(&cluster).copied(),
+            _ => self.newest.values().max().copied(),
+        };
+        let has_after = matches!(c.kind, CorrelationKind::EventAbsence { after } if after > 0);
+        let mut told_until = i64::MIN;
+        for (place, (base, names, ends)) in visits.iter().enumerate() {
+            let end = base.time + c.timespan_us;
+            let mut later = visits[place + 1..].iter().take_while(|(next, ..)| next.time <= end);
+            let ended = if has_after { later.any(|(_, _, ends)| *ends) } else { later.next().is_some() };
+            // One wait at a time: it began with the first that was not waited for already.
+            let waited = has_after && {
+                let mut open: Option<i64> = None;
+                for (earlier, _, ends) in &visits[..place] {
+                    open = match open.filter(|since| earlier.time <= since + c.timespan_us) {
+                        _ if *ends => None,
+                        Some(since) => Some(since),
+                        None => Some(earlier.time),
+                    };
+                }
+                open.is_some_and(|since| base.time <= since + c.timespan_us)
+            };
+            if *ends || ended || waited || Some(end) > newest || !c.alerts {
+                continue;
+            }
+            assert!(end >= told_until);
+            told_until = end;
+            let window = Some((base.time, end));
+            let events = vec![base.m.trace.excerpt().audit_id.to_string()];
+            let origin = Origin::Correlation(index as u32);
+            out.push(Told { time: end, ..tell(base, origin, names.clone(), 0, window, events) });
+        }
     }
 
     /// The groups of a match, in order, with what it is in each.
@@ -151,8 +223,11 @@ impl Oracle<'_> {
         let mut groups: BTreeMap<Vec<String>, (Vec<Value>, Past)> = BTreeMap::new();
         for position in (0..c.inputs.len()).filter(|p| c.inputs[*p] == signal.from) {
             let fields = fields_of(c, position);
-            let (by, counted) = fields.split_at(c.group_by.len());
-            let values = self.rows(counted, signal);
+            let (by, counted) = fields.split_at(group_names(c).len());
+            let mut values = self.rows(counted, signal);
+            if let CorrelationKind::Numbers(..) = c.kind {
+                values.retain(|row| row[0].text.parse::<f64>().is_ok());
+            }
             for row in if values.is_empty() { Vec::new() } else { self.rows(by, signal) } {
                 let time = signal.base.time;
                 let event = (0, signal.base.m.trace.excerpt().audit_id.to_string());
@@ -189,6 +264,46 @@ impl Oracle<'_> {
     }
 }
 
+/// The names of a group's values: of the fields to group by, and of those that may be new.
+fn group_names(c: &Correlation) -> Vec<String> {
+    let mut names = c.group_by.clone();
+    if let CorrelationKind::NewValue { fields, .. } = &c.kind {
+        names.extend(fields.iter().cloned());
+    }
+    names
+}
+
+/// Whether a scope has learned for long enough by its newest match.
+fn learned(c: &Correlation, times: &[i64]) -> bool {
+    let CorrelationKind::NewValue { learning_us, .. } = c.kind else { return true };
+    let gap = times.windows(2).rposition(|pair| pair[1] - pair[0] > c.timespan_us);
+    times.last().is_some_and(|now| now - times[gap.map_or(0, |gap| gap + 1)] >= learning_us)
+}
+
+fn seen(condition: &Seen, last: &dyn Fn(usize) -> bool) -> bool {
+    match condition {
+        Seen::Input(place) => last(*place),
+        Seen::And(parts) => !parts.iter().any(|part| !seen(part, last)),
+        Seen::Or(parts) => parts.iter().any(|part| seen(part, last)),
+        Seen::Not(part) => !seen(part, last),
+    }
+}
+
+/// The numbers of the tests are such that all of this is exact.
+fn measure_of(measure: Measure, numbers: &mut [f64]) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    let sum: f64 = numbers.iter().sum();
+    match measure {
+        Measure::Sum => sum,
+        Measure::Avg => sum / numbers.len() as f64,
+        Measure::Percentile(percentile) => {
+            let place = f64::from(percentile) / 100_000.0 * (numbers.len() - 1) as f64;
+            let (low, high) = (numbers[place.floor() as usize], numbers[place.ceil() as usize]);
+            low + (high - low) * place.fract()
+        }
+    }
+}
+
 /// Whether the newest match of a group makes it fire: count, time of the oldest counted, events.
 fn fires(c: &Correlation, h: &mut History) -> Option<(u64, i64, Vec<String>)> {
     let now = h.past.last()?;
@@ -211,11 +326,27 @@ fn fires(c: &Correlation, h: &mut History) -> Option<(u64, i64, Vec<String>)> {
             let used = last[last.len().saturating_sub(need(conditions))..].to_vec();
             holds(conditions, last.len()).then(|| (cap, inside[last[last.len() - cap]].time, used))?
         }
-        CorrelationKind::Temporal => {
-            let last = |p| inside.iter().rposition(|past| past.positions.contains(&p));
-            let used: Vec<usize> = (0..c.inputs.len()).map(last).collect::<Option<_>>()?;
-            (used.len(), used.iter().map(|i| inside[*i].time).min()?, used)
+        CorrelationKind::Numbers(measure, bounds, _) => {
+            let texts = inside.iter().flat_map(|past| &past.values);
+            let mut numbers: Vec<f64> = texts.map(|row| row[0].parse::<f64>().unwrap()).collect();
+            let measured = measure_of(*measure, &mut numbers);
+            let holds = bounds.iter().all(|(cmp, k)| cmp.holds(&measured, &(*k as f64 / 1000.0)));
+            holds.then(|| (numbers.len(), inside[0].time, (0..inside.len()).collect()))?
         }
+        CorrelationKind::Temporal(needed) => {
+            let last = |p: usize| inside.iter().rposition(|past| past.positions.contains(&p));
+            let used: Vec<usize> = (0..c.inputs.len()).filter_map(last).collect();
+            let holds = match needed {
+                Needed::All => used.len() == c.inputs.len(),
+                Needed::Count(conditions) => holds(conditions, used.len()),
+                Needed::Seen(condition) => seen(condition, &|place| last(place).is_some()),
+            };
+            holds.then_some((used.len(), used.iter().map(|i| inside[*i].time).min()?, used))?
+        }
+        CorrelationKind::NewValue { .. } => {
+            return (inside.len() == 1).then(|| (1, now.time, vec![now.event.1.clone()]));
+        }
+        CorrelationKind::EventAbsence { .. } => return None,
         CorrelationKind::TemporalOrdered => {
             let used = chain(inside, c.inputs.len(), &[])?;
             (used.len(), inside[used[0]].time, used)

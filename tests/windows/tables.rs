@@ -6,7 +6,7 @@ use auditwatch::engine::CaptureTable;
 use auditwatch::engine::matches::{Firing, Origin, Stage};
 use auditwatch::engine::window::{Correlator, Late, Settings};
 use auditwatch::rules::expr::Cmp;
-use auditwatch::rules::{Correlation, CorrelationKind, Input, RuleSet};
+use auditwatch::rules::{Correlation, CorrelationKind, Input, Measure, RuleSet};
 
 use super::{Event, batch, correlation, rules};
 
@@ -352,4 +352,79 @@ fn measure(waiting: u64, users: u64) {
     seconds += started.elapsed().as_secs_f64();
     let rate = total as f64 / seconds;
     println!("{waiting} waiting, {users} users: {rate:.0} matches/s, {} firings", b.out.len());
+}
+
+#[test]
+fn what_is_new_is_told_once_its_group_has_learned() {
+    let kind = CorrelationKind::NewValue { fields: vec!["b".into()], learning_us: 10 * SECOND };
+    let c = correlation(kind, &RULE, &["a"], 100 * SECOND);
+    let seen = |time, request, b: &str| Event {
+        fields: vec![("a", vec!["p".into()]), ("b", vec![b.into()])],
+        ..at(time, request)
+    };
+    let mut b = Bench::new(&[false], vec![c.clone()], Settings::default());
+    b.absorb(0, &[seen(0, 1, "x"), seen(9, 2, "y"), seen(10, 3, "z"), seen(11, 4, "x"), seen(20, 5, "z")]);
+    // Not seen for longer than the timespan is new again, if the group went on.
+    b.absorb(0, &[seen(100, 6, "y"), seen(112, 7, "x"), seen(120, 8, "z"), seen(300, 9, "x")]);
+    assert_eq!(b.finish(), ["c0 @10 x1 e3", "c0 @112 x1 e7"]);
+    // What there is no room to remember is told.
+    let settings = Settings { keys_max: 1, ..Settings::default() };
+    let mut b = Bench::new(&[false], vec![c], settings);
+    b.absorb(0, &[seen(0, 1, "x"), seen(10, 2, "y"), seen(11, 3, "y")]);
+    assert_eq!(b.finish(), ["c0 @10 x1 e2", "c0 @11 x1 e3"]);
+    assert_eq!(b.correlator.stats().keys_saturated, [2]);
+}
+
+#[test]
+fn a_silence_is_told_when_the_watermark_has_passed_its_end() {
+    let absence = |after, inputs: &[Input], timespan: i64| {
+        correlation(CorrelationKind::EventAbsence { after }, inputs, &["a"], timespan * SECOND)
+    };
+    let mut b = Bench::new(&[false], vec![absence(0, &RULE, 60)], Settings::default());
+    b.absorb(0, &[at(0, 1), at(60, 2), by(65, 3, "q"), idle(130)]);
+    assert!(b.told().is_empty(), "120 is not behind the watermark yet");
+    b.absorb(0, &[idle(131)]);
+    assert_eq!(b.told(), ["c0 @120 x0 e2"]);
+    // Told once; a new match begins a new wait. What had not ended by the newest event is not told.
+    b.absorb(0, &[at(140, 4), idle(199)]);
+    assert_eq!(b.finish(), ["c0 @125 x0 e3"]);
+    // Something has to follow: rule 1 begins the wait for rule 0.
+    let inputs = [Input::Rule(0), Input::Rule(1)];
+    let begin = |time, request, value| Event { rules: vec![1], ..by(time, request, value) };
+    let mut b = Bench::new(&[false, false], vec![absence(1, &inputs, 60)], Settings::default());
+    b.absorb(0, &[begin(0, 1, "p"), begin(1, 2, "q"), begin(2, 3, "p"), at(60, 4), at(80, 5), begin(90, 6, "p")]);
+    b.absorb(0, &[begin(100, 7, "p"), idle(200)]);
+    assert_eq!(b.finish(), ["c0 @61 x0 e2", "c0 @150 x0 e6"]);
+    // A silence feeds other correlations at its own time.
+    let after = correlation(
+        CorrelationKind::EventCount(vec![(Cmp::Ge, 2)]),
+        &[Input::Correlation(0), Input::Rule(1)],
+        &[],
+        30 * SECOND,
+    );
+    let mut b = Bench::new(&[false, false], vec![absence(0, &RULE, 60), after], Settings::default());
+    b.absorb(0, &[at(0, 1), begin(70, 2, "r"), idle(200)]);
+    assert_eq!(b.finish(), ["c0 @60 x0 e1", "c1 @70 x2 e1,e2"]);
+}
+
+#[test]
+fn numbers_are_bounded() {
+    let kind = CorrelationKind::Numbers(Measure::Sum, vec![(Cmp::Ge, 5000)], vec!["b".into()]);
+    let c = correlation(kind, &RULE, &["a"], 100 * SECOND);
+    let one = |time, request, group: &str| Event {
+        fields: vec![("a", vec![group.into()]), ("b", vec!["1".into()])],
+        ..at(time, request)
+    };
+    let settings = Settings { numbers_per_group_max: 3, ..Settings::default() };
+    let mut b = Bench::new(&[false], vec![c.clone()], settings);
+    b.absorb(0, &(1..8).map(|n| one(i64::from(n), n, "p")).collect::<Vec<_>>());
+    assert!(b.finish().is_empty());
+    assert_eq!(b.correlator.stats().numbers_cut, 4);
+    // A group never takes from another one.
+    let settings = Settings { numbers_max: 6, ..Settings::default() };
+    let mut b = Bench::new(&[false], vec![c], settings);
+    let of_p = (1..7).map(|n| one(i64::from(n), n, "p"));
+    b.absorb(0, &of_p.chain((7..13).map(|n| one(i64::from(n), n, "q"))).collect::<Vec<_>>());
+    assert_eq!(b.finish(), ["c0 @5 x5 e1,e2,e3,e4,e5"]);
+    assert_eq!(b.correlator.stats().numbers_cut, 5);
 }

@@ -88,12 +88,17 @@ impl Correlator {
         self.lanes.values_mut().for_each(Lane::end);
         let Correlator { lanes, shared } = self;
         // The clusters side by side, in the order of time.
-        let oldest = |lane: &&mut Lane| lane.oldest().unwrap_or(i64::MAX);
-        while let Some(lane) = lanes.values_mut().filter(|lane| lane.oldest().is_some()).min_by_key(oldest) {
-            shared.advance(lane.oldest(), out);
-            lane.release_run(shared, out);
+        loop {
+            let times = lanes.values_mut().map(|lane| lane.next_time(shared)).enumerate();
+            let next = times.filter_map(|(place, time)| Some((time?, place))).min();
+            let Some((time, place)) = next else { break };
+            shared.advance(Some(time), out);
+            if let Some(lane) = lanes.values_mut().nth(place) {
+                lane.step_to_end(shared, out);
+            }
         }
-        shared.finish(out);
+        let end = lanes.values().filter_map(|lane| lane.marks.published()).max();
+        shared.finish(end, out);
     }
 
     /// What was counted so far.

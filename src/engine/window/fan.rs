@@ -32,12 +32,31 @@ impl<'a> Found<'a> {
         }
     }
 
+    /// The value in thousandths, if it is a number.
+    pub(super) fn number(&self) -> Option<i64> {
+        match self {
+            Found::Captured(value) => thousandths(value.text()?),
+            Found::Grouped(value) => thousandths(&value.text),
+        }
+    }
+
     pub(super) fn to_value(self) -> Value {
         match self {
             Found::Captured(value) => value.to_value(),
             Found::Grouped(value) => value.clone(),
         }
     }
+}
+
+/// A number as written, in thousandths. What is beyond 9e12 is too large to be added up exactly, and no number here.
+fn thousandths(text: &str) -> Option<i64> {
+    const LARGEST: i64 = 9_000_000_000_000;
+    if let Ok(whole) = text.parse::<i64>() {
+        return whole.checked_mul(1000).filter(|_| (-LARGEST..=LARGEST).contains(&whole));
+    }
+    // Rust also reads `inf`, `nan` and the like.
+    let number: f64 = text.parse().ok().filter(|number: &f64| number.abs() <= LARGEST as f64)?;
+    Some((number * 1000.0).round() as i64)
 }
 
 /// One group that a match belongs to.
@@ -48,7 +67,7 @@ pub(super) struct Hit<'a> {
     pub(super) values: SmallVec<[Found<'a>; 1]>,
     /// The inputs of the correlation, by position, that the match stands for in this group.
     pub(super) positions: SmallVec<[u16; 2]>,
-    /// The counted values (a tuple of fields is one value).
+    /// The counted values (a tuple of fields is one value): hashes, or numbers in thousandths.
     pub(super) tuples: SmallVec<[u128; 1]>,
 }
 
@@ -89,7 +108,7 @@ fn single<'a>(plans: &Plans, plan: &Plan, positions: &[u16], signal: Signal<'a>)
     }
     let tuples = match plan.counted_fields[usize::from(*position)].as_slice() {
         [] => SmallVec::new(),
-        [field] => SmallVec::from_elem(only(field)?.hash(), 1),
+        [field] => SmallVec::from_elem(plan.counted(&only(field)?)?, 1),
         _ => return None,
     };
     Some(Hit { key: key(&values, signal.cluster), values, positions: SmallVec::from_elem(*position, 1), tuples })
@@ -108,7 +127,10 @@ fn several<'a>(
         let counted = &plan.counted_fields[usize::from(position)];
         let mut tuples: SmallVec<[u128; 1]> = SmallVec::new();
         if !counted.is_empty() {
-            cross(plans, counted, signal, limit, cut, |tuple| tuples.push(key(tuple, None)));
+            cross(plans, counted, signal, limit, cut, |tuple| match tuple {
+                [only] => tuples.extend(plan.counted(only)),
+                _ => tuples.push(key(tuple, None)),
+            });
             if tuples.is_empty() {
                 continue;
             }
@@ -180,7 +202,7 @@ fn cross<'a>(
 }
 
 /// One hash for a tuple of values. A single value is its own: it is a SHA-256 already.
-fn key(values: &[Found<'_>], cluster: Option<ClusterId>) -> u128 {
+pub(super) fn key(values: &[Found<'_>], cluster: Option<ClusterId>) -> u128 {
     if let ([only], None) = (values, cluster) {
         return only.hash();
     }

@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::fan::Hit;
-use super::plan::Plan;
+use super::plan::{Kind, Plan};
 use super::state::{Group, Verdict};
 use super::{Settings, WindowStats};
 
@@ -34,6 +34,8 @@ pub(super) struct Groups {
     seed: RandomState,
     kept: Blocks,
     next_sweep: i64,
+    /// Numbers held by all groups together.
+    numbers: usize,
     /// While no more groups are admitted: when it is worth looking again for some that are over.
     next_try: i64,
 }
@@ -52,6 +54,7 @@ impl Groups {
             seed: RandomState::default(),
             kept: Blocks::default(),
             next_sweep: i64::MIN,
+            numbers: 0,
             next_try: i64::MIN,
         }
     }
@@ -79,21 +82,40 @@ impl Groups {
             self.next_try = now.saturating_add(plan.timespan / 16).saturating_add(1);
         }
         let full = self.places.len() >= settings.keys_max;
-        let Groups { places, seed, kept, .. } = self;
+        let Groups { places, seed, kept, numbers, .. } = self;
         let same = |place: &u32| kept.get(*place).is_some_and(|k| k.key == key);
         let rehash = |place: &u32| kept.get(*place).map_or(0, |k| seed.hash_one(k.key));
-        match places.entry(hash, same, rehash) {
-            Entry::Occupied(entry) => kept.get_mut(*entry.get())?.group.feed(plan, now, number, hit),
+        let (place, verdict) = match places.entry(hash, same, rehash) {
+            Entry::Occupied(entry) => {
+                let group = &mut kept.get_mut(*entry.get())?.group;
+                *numbers -= group.numbers().map_or(0, |have| have.len());
+                (*entry.get(), group.feed(plan, now, number, hit))
+            }
             Entry::Vacant(_) if full => {
                 stats.keys_saturated[index] += 1;
-                None
+                // What there is no room to remember is told rather than kept silent.
+                return matches!(plan.kind, Kind::New { .. }).then(|| Verdict::of_one(now, number));
             }
             Entry::Vacant(entry) => {
                 stats.live_keys[index] += 1;
                 let (group, verdict) = Group::first(plan, now, number, hit);
-                entry.insert(kept.put(Kept { key, group }));
-                verdict
+                let place = kept.put(Kept { key, group });
+                entry.insert(place);
+                (place, verdict)
             }
+        };
+        if let Kind::Numbers(_) = plan.kind {
+            self.bound_numbers(place, settings, stats);
+        }
+        verdict
+    }
+
+    /// Holds the numbers of a group, which has just grown, to their limits; the group gives up its own oldest.
+    fn bound_numbers(&mut self, place: u32, settings: &Settings, stats: &mut WindowStats) {
+        let room = settings.numbers_max.saturating_sub(self.numbers).clamp(1, settings.numbers_per_group_max.max(1));
+        if let Some(numbers) = self.kept.get_mut(place).and_then(|kept| kept.group.numbers()) {
+            stats.numbers_cut += numbers.cut(room) as u64;
+            self.numbers += numbers.len();
         }
     }
 
@@ -104,11 +126,12 @@ impl Groups {
     /// Drops the groups whose state is over at `now`, the time of the match at hand: never by the watermark, which may be
     /// far ahead of it.
     fn sweep(&mut self, plan: &Plan, index: usize, now: i64, stats: &mut WindowStats) {
-        let Groups { places, kept, .. } = self;
+        let Groups { places, kept, numbers, .. } = self;
         let before = places.len();
         places.retain(|place| {
             let over = kept.get(*place).is_none_or(|k| k.group.is_over(plan, now));
             if over {
+                *numbers -= kept.get_mut(*place).and_then(|k| k.group.numbers()).map_or(0, |held| held.len());
                 kept.free(*place);
             }
             !over

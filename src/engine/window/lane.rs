@@ -60,9 +60,9 @@ impl Shared {
         self.output.flush(self.limit, out);
     }
 
-    /// Everything that waits is due.
-    pub(super) fn finish(&mut self, out: &mut Vec<Firing>) {
-        let end = self.across.reorder.newest().map(|t| t.saturating_add(1));
+    /// Everything that waits is due; `end` is just past the newest event of all clusters.
+    pub(super) fn finish(&mut self, end: Option<i64>, out: &mut Vec<Firing>) {
+        let end = end.max(self.across.reorder.newest().map(|t| t.saturating_add(1)));
         self.limit = self.limit.max(end);
         self.across.published = self.across.published.max(end);
         self.release_across(out);
@@ -83,16 +83,26 @@ impl Shared {
 
     fn release_across(&mut self, out: &mut Vec<Firing>) {
         let Some(limit) = self.across.published else { return };
-        while let Some(time) = self.across.reorder.oldest().filter(|t| *t < limit) {
+        while let Some(next) = self.next_across().filter(|next| next.time() < limit) {
             // As if the limit had come here step by step, so that no more is held than there must be.
-            self.output.flush(self.limit.min(Some(time)), out);
-            self.across.reorder.pop_run(&mut self.run);
-            self.stats.buffered -= self.run.len() as u64;
-            let Shared { plans, settings, run, stats, fired, .. } = self;
-            self.across.windows.run(plans, settings, run, stats, fired);
+            self.output.flush(self.limit.min(Some(next.time())), out);
+            let Shared { plans, settings, run, stats, fired, across, .. } = self;
+            match next {
+                Next::Event(_) => {
+                    across.reorder.pop_run(run);
+                    stats.buffered -= run.len() as u64;
+                    across.windows.run(plans, settings, run, stats, fired);
+                }
+                Next::End(_) => across.windows.end_next(plans, settings, run, stats, fired),
+            }
             self.tell_fired();
             self.output.take(&mut self.firings, &mut self.stats, out);
         }
+    }
+
+    fn next_across(&mut self) -> Option<Next> {
+        let event = self.across.reorder.oldest();
+        Next::of(event, self.across.windows.next_end(&self.plans, &mut self.stats))
     }
 
     /// Hands what fired on to `firings`.
@@ -107,6 +117,32 @@ impl Shared {
 
     fn alerts(&self, rule: u32) -> bool {
         self.set.rules.get(rule as usize).is_some_and(|r| r.alerts)
+    }
+}
+
+/// What a lane has to do next, and when.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// To let the earliest event go.
+    Event(i64),
+    /// To end a wait.
+    End(i64),
+}
+
+impl Next {
+    /// The earlier of the two. A match in the last moment of a wait is in time, so events come first.
+    fn of(event: Option<i64>, end: Option<i64>) -> Option<Next> {
+        match (event, end) {
+            (Some(event), Some(end)) if end < event => Some(Next::End(end)),
+            (Some(event), _) => Some(Next::Event(event)),
+            (None, end) => end.map(Next::End),
+        }
+    }
+
+    fn time(self) -> i64 {
+        match self {
+            Next::Event(time) | Next::End(time) => time,
+        }
     }
 }
 
@@ -212,24 +248,44 @@ impl Lane {
     /// does not matter in how many steps the watermark came here.
     pub(super) fn release(&mut self, elsewhere: Elsewhere, shared: &mut Shared, out: &mut Vec<Firing>) {
         let published = self.marks.published();
-        while let Some(time) = self.oldest().filter(|t| Some(*t) < published) {
-            shared.advance(elsewhere.limit_with(Some(time)), out);
-            self.release_run(shared, out);
+        while let Some(next) = self.next(shared).filter(|next| Some(next.time()) < published) {
+            shared.advance(elsewhere.limit_with(Some(next.time())), out);
+            self.step(next, shared, out);
         }
         shared.advance(elsewhere.limit_with(published), out);
     }
 
-    /// Lets go the earliest event, due or not.
-    pub(super) fn release_run(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
-        if self.reorder.pop_run(&mut shared.run) {
-            shared.stats.buffered -= shared.run.len() as u64;
-            self.judge(shared, out);
+    fn next(&mut self, shared: &mut Shared) -> Option<Next> {
+        Next::of(self.reorder.oldest(), self.windows.next_end(&shared.plans, &mut shared.stats))
+    }
+
+    fn step(&mut self, next: Next, shared: &mut Shared, out: &mut Vec<Firing>) {
+        match next {
+            Next::Event(_) => {
+                if self.reorder.pop_run(&mut shared.run) {
+                    shared.stats.buffered -= shared.run.len() as u64;
+                    self.judge(shared, out);
+                }
+            }
+            Next::End(_) => {
+                let Shared { plans, settings, run, stats, fired, .. } = shared;
+                self.windows.end_next(plans, settings, run, stats, fired);
+                self.tell(shared, out);
+            }
         }
     }
 
-    /// Time of the earliest event that waits.
-    pub(super) fn oldest(&self) -> Option<i64> {
-        self.reorder.oldest()
+    /// Takes the next step, due or not, as far as it goes before the end of this lane.
+    pub(super) fn step_to_end(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
+        if let Some(next) = self.next(shared) {
+            self.step(next, shared, out);
+        }
+    }
+
+    /// When the next step before the end of this lane is due.
+    pub(super) fn next_time(&mut self, shared: &mut Shared) -> Option<i64> {
+        let published = self.marks.published();
+        self.next(shared).map(Next::time).filter(|time| Some(*time) < published)
     }
 
     /// Every source has ended: everything is due, and the watermark goes just past the newest event.
@@ -258,6 +314,11 @@ impl Lane {
             return;
         }
         self.windows.run(&shared.plans, &shared.settings, &shared.run, &mut shared.stats, &mut shared.fired);
+        self.tell(shared, out);
+    }
+
+    /// Hands on what fired in this run.
+    fn tell(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
         forward(shared);
         shared.tell_fired();
         shared.output.take(&mut shared.firings, &mut shared.stats, out);
@@ -276,7 +337,9 @@ fn forward(shared: &mut Shared) {
         }
     }
     for item in run.drain(..) {
-        if plans.of_rule.get(item.matched.rule as usize).is_some_and(|r| !r.across.is_empty()) {
+        // With a hop it is what had begun a wait, and has been here.
+        let of_rule = item.hop.is_none();
+        if of_rule && plans.of_rule.get(item.matched.rule as usize).is_some_and(|r| !r.across.is_empty()) {
             across.push(item, settings, stats);
         }
     }

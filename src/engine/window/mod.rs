@@ -2,7 +2,8 @@
 //!
 //! A match passes, in this order: its source's [`watermark`] (is it late?), the [`reorder`] buffer of its cluster, the
 //! memory of requests already [`seen`], and then the [`windows`] of the correlations that read it, each with its [`groups`]
-//! and their [`state`], and the [`evidence`] ring; [`output`] puts what fired into the order of a replay.
+//! and their [`state`], and the [`evidence`] ring; [`output`] puts what fired into the order of a replay. A wait for
+//! something that does not come ([`absence`]) ends at its own time among them, once the watermark has passed that.
 //!
 //! Two things make the result independent of how the input was cut into batches and interleaved:
 //! - the watermark is advanced *before every match* to where it stands at that match, so that batches have no meaning;
@@ -13,12 +14,15 @@
 //! one cluster's flood neither evicts another's state nor makes its alerts depend on the interleaving. Correlations
 //! with `across-clusters`, and those fed by them, live in one more lane behind the others.
 
+mod absence;
 mod chain;
 mod correlator;
 mod evidence;
 mod fan;
 mod groups;
 mod lane;
+mod learning;
+mod numbers;
 mod output;
 mod plan;
 mod reorder;
@@ -54,6 +58,13 @@ pub struct Settings {
     pub late: Late,
     /// Groups per correlation; a new group beyond it is not admitted, existing ones stay.
     pub keys_max: usize,
+    /// Numbers that a correlation keeps to measure them (24 to 32 bytes each). Beyond it a group that grows gives up its
+    /// own oldest.
+    pub numbers_max: usize,
+    /// Numbers of one group; beyond it the oldest are given up.
+    pub numbers_per_group_max: usize,
+    /// Groups per correlation that are waited for (some 300 bytes each, and a trace); a new one beyond it is not admitted.
+    pub absences_max: usize,
     /// Matches that wait for the watermark; beyond it the oldest are released early.
     pub reorder_matches_max: usize,
     /// Bytes of excerpts kept for the `events` of alerts.
@@ -77,6 +88,9 @@ impl Default for Settings {
             dedupe_entries_max: 500_000,
             late: Late::Drop,
             keys_max: 1_000_000,
+            numbers_max: 1_000_000,
+            numbers_per_group_max: 10_000,
+            absences_max: 100_000,
             reorder_matches_max: 200_000,
             evidence_bytes_max: 16 << 20,
             fanout_max: 64,
@@ -105,6 +119,8 @@ pub struct WindowStats {
     pub fanout_cut: u64,
     /// Per correlation (index): matches not counted because their group would have been beyond `keys_max`.
     pub keys_saturated: Vec<u64>,
+    /// Numbers given up before their time because of `numbers_max` or `numbers_per_group_max`.
+    pub numbers_cut: u64,
     /// Matches released early because of `reorder_matches_max`.
     pub reorder_forced: u64,
     /// Firings that left out of order because of `reorder_matches_max` (only with `ordered_output`).

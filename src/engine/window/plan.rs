@@ -9,7 +9,7 @@ use crate::engine::CaptureTable;
 use crate::engine::captures::fields_of;
 use crate::engine::matches::{CaptureId, Trace, Value};
 use crate::rules::expr::Cmp;
-use crate::rules::{CorrelationKind, Input, RuleSet};
+use crate::rules::{CorrelationKind, Input, Measure, Needed, RuleSet};
 
 /// A correlation that a match has passed by making it fire: what chained correlations see of it.
 #[derive(Debug)]
@@ -39,11 +39,21 @@ pub(super) enum Kind {
     Events,
     /// Distinct values.
     Values,
+    /// Numbers.
+    Numbers(Measure),
     /// Inputs, in any order.
-    All,
+    All(Needed),
     /// Inputs, in this order.
     Ordered,
+    /// Nothing: a group is told when it comes up, once its scope has learned for so long (microseconds). A scope is a group
+    /// by its first so many values.
+    New { learning: i64, scope: usize },
+    /// Nothing: a group is told when it ends. So many of the last inputs begin the wait for the others; 0: all do both.
+    Absence { after: usize },
 }
+
+/// Numbers listed as evidence; there may be many more.
+const NUMBERS_LISTED: usize = 1000;
 
 /// One correlation.
 #[derive(Debug)]
@@ -74,6 +84,19 @@ impl Plan {
     pub(super) fn holds(&self, count: usize) -> bool {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.conditions.iter().all(|(cmp, threshold)| cmp.holds(&count, threshold))
+    }
+
+    /// What the number of things, or the measure of numbers in thousandths, must satisfy.
+    pub(super) fn bounds(&self) -> &[(Cmp, i64)] {
+        &self.conditions
+    }
+
+    /// A counted value, if it is one that can be counted.
+    pub(super) fn counted(&self, found: &Found<'_>) -> Option<u128> {
+        match self.kind {
+            Kind::Numbers(_) => found.number().map(|number| number as u128),
+            _ => Some(found.hash()),
+        }
     }
 
     pub(super) fn inputs(&self) -> usize {
@@ -166,24 +189,34 @@ impl Plans {
 }
 
 fn plan(correlation: &crate::rules::Correlation, captures: &CaptureTable) -> Plan {
+    let own = correlation.group_by.len();
     let (kind, conditions) = match &correlation.kind {
         CorrelationKind::EventCount(conditions) => (Kind::Events, conditions.clone()),
         CorrelationKind::ValueCount(conditions, _) => (Kind::Values, conditions.clone()),
-        CorrelationKind::Temporal => (Kind::All, Vec::new()),
+        CorrelationKind::Numbers(measure, bounds, _) => (Kind::Numbers(*measure), bounds.clone()),
+        CorrelationKind::Temporal(needed) => (Kind::All(needed.clone()), Vec::new()),
         CorrelationKind::TemporalOrdered => (Kind::Ordered, Vec::new()),
+        CorrelationKind::NewValue { learning_us, .. } => (Kind::New { learning: *learning_us, scope: own }, Vec::new()),
+        CorrelationKind::EventAbsence { after } => (Kind::Absence { after: *after }, Vec::new()),
     };
+    let mut group_by = correlation.group_by.clone();
+    if let CorrelationKind::NewValue { fields, .. } = &correlation.kind {
+        // Each value is a group of its own.
+        group_by.extend(fields.iter().cloned());
+    }
     let fields = |position: usize| -> (Vec<Field>, Vec<Field>) {
         let mut all: Vec<Field> =
             fields_of(correlation, position).into_iter().map(|name| Field { id: captures.id(&name), name }).collect();
-        let counted = all.split_off(correlation.group_by.len());
+        let counted = all.split_off(group_by.len());
         (all, counted)
     };
     let (group_fields, counted_fields) = (0..correlation.inputs.len()).map(fields).unzip();
     let greatest = conditions.iter().map(|(_, k)| *k).max().unwrap_or(0).max(0);
     let cap = usize::try_from(greatest).unwrap_or(usize::MAX).saturating_add(1);
+    let counts = matches!(kind, Kind::Events | Kind::Values);
     let mut plan = Plan {
         one_is_too_few: false,
-        need: need(&conditions).unwrap_or(cap),
+        need: if matches!(kind, Kind::Numbers(_)) { NUMBERS_LISTED } else { need(&conditions).unwrap_or(cap) },
         kind,
         conditions,
         cap,
@@ -192,11 +225,11 @@ fn plan(correlation: &crate::rules::Correlation, captures: &CaptureTable) -> Pla
         suppress: correlation.suppress_us,
         across: correlation.across_clusters,
         alerts: correlation.alerts,
-        group_by: correlation.group_by.clone(),
+        group_by,
         group_fields,
         counted_fields,
     };
-    plan.one_is_too_few = !plan.holds(1);
+    plan.one_is_too_few = counts && !plan.holds(1);
     plan
 }
 

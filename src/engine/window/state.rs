@@ -5,7 +5,9 @@ use std::num::NonZeroU64;
 
 use super::chain::Chain;
 use super::fan::Hit;
+use super::numbers::Numbers;
 use super::plan::{Kind, Plan};
+use crate::rules::Needed;
 
 /// No such time. Far enough back that every span since then is over.
 const NEVER: i64 = i64::MIN;
@@ -54,6 +56,8 @@ enum Shape {
     Events(VecDeque<Slot>),
     /// The distinct values seen last inside the timespan, at most `cap`, oldest first.
     Values(Vec<(u128, Slot)>),
+    /// The numbers inside the timespan.
+    Numbers(Box<Numbers>),
     /// Per input, its last match.
     All(Box<[Slot]>),
     Ordered(Box<Chain>),
@@ -81,6 +85,9 @@ impl Group {
         if let Some(one) = One::of(plan, time, number, hit) {
             return (Group::One(one), None);
         }
+        if let Kind::New { .. } = plan.kind {
+            return (Group::One(One::at(time, number)), Some(Verdict::of_one(time, number)));
+        }
         let mut whole = Whole::new(plan);
         let verdict = whole.feed(plan, time, number, hit);
         (Group::Whole(Box::new(whole)), verdict)
@@ -89,6 +96,11 @@ impl Group {
     /// Takes a match in and judges the condition. Times never go back.
     pub(super) fn feed(&mut self, plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) -> Option<Verdict> {
         if let Group::One(before) = self {
+            if let Kind::New { .. } = plan.kind {
+                let forgotten = time.saturating_sub(before.time) > plan.timespan;
+                *before = One::at(time, number);
+                return forgotten.then(|| Verdict::of_one(time, number));
+            }
             if let Some(one) = One::of(plan, time, number, hit).filter(|one| one.replaces(before, plan)) {
                 *before = one;
                 return None;
@@ -97,6 +109,17 @@ impl Group {
         }
         match self {
             Group::Whole(whole) => whole.feed(plan, time, number, hit),
+            Group::One(_) => None,
+        }
+    }
+
+    /// The numbers it holds, if it holds any.
+    pub(super) fn numbers(&mut self) -> Option<&mut Numbers> {
+        match self {
+            Group::Whole(whole) => match &mut whole.shape {
+                Shape::Numbers(numbers) => Some(numbers),
+                _ => None,
+            },
             Group::One(_) => None,
         }
     }
@@ -110,7 +133,18 @@ impl Group {
     }
 }
 
+impl Verdict {
+    /// One match by itself.
+    pub(super) fn of_one(time: i64, number: u64) -> Self {
+        Verdict { count: 1, from: time, evidence: vec![number] }
+    }
+}
+
 impl One {
+    fn at(time: i64, number: u64) -> One {
+        One { value: [0; 2], time, number: NonZeroU64::MIN.saturating_add(number) }
+    }
+
     /// A match by itself, if it is too few by itself.
     fn of(plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) -> Option<One> {
         let value = match (&plan.kind, hit.tuples.as_slice()) {
@@ -118,8 +152,7 @@ impl One {
             (Kind::Values, [only]) => *only,
             _ => return None,
         };
-        let number = NonZeroU64::MIN.saturating_add(number);
-        plan.one_is_too_few.then_some(One { value: [value as u64, (value >> 64) as u64], time, number })
+        plan.one_is_too_few.then(|| One { value: [value as u64, (value >> 64) as u64], ..One::at(time, number) })
     }
 
     /// Whether nothing is left of the match before this one: it is over, or it was the same value.
@@ -138,7 +171,7 @@ impl One {
                 let [low, high] = self.value;
                 values.push((u128::from(high) << 64 | u128::from(low), slot));
             }
-            Shape::All(_) | Shape::Ordered(_) => {}
+            Shape::Numbers(_) | Shape::All(_) | Shape::Ordered(_) => {}
         }
         whole
     }
@@ -146,10 +179,12 @@ impl One {
 
 impl Whole {
     fn new(plan: &Plan) -> Self {
-        let shape = match plan.kind {
-            Kind::Events => Shape::Events(VecDeque::new()),
+        let shape = match &plan.kind {
+            // The last two never get here: what comes up is one match, and what ends is kept elsewhere.
+            Kind::Events | Kind::New { .. } | Kind::Absence { .. } => Shape::Events(VecDeque::new()),
             Kind::Values => Shape::Values(Vec::new()),
-            Kind::All => Shape::All(vec![(NEVER, 0); plan.inputs()].into()),
+            Kind::Numbers(measure) => Shape::Numbers(Box::new(Numbers::new(*measure))),
+            Kind::All(_) => Shape::All(vec![(NEVER, 0); plan.inputs()].into()),
             Kind::Ordered => Shape::Ordered(Box::new(Chain::new(plan.inputs()))),
         };
         Whole { last_held: NEVER, last_fired: NEVER, episode_from: NEVER, episode_matches: 0, shape }
@@ -176,7 +211,7 @@ impl Whole {
             return None;
         }
         self.last_fired = time;
-        let evidence = self.shape.evidence(plan);
+        let evidence = self.shape.evidence(plan, time);
         Some(match self.shape {
             // What came in the meantime is no longer kept, but was counted.
             Shape::Events(_) => Verdict { count: self.episode_matches, from: self.episode_from, evidence },
@@ -192,6 +227,7 @@ impl Whole {
         let last = match &self.shape {
             Shape::Events(slots) => slots.back().map_or(NEVER, |s| s.0),
             Shape::Values(values) => values.last().map_or(NEVER, |v| v.1.0),
+            Shape::Numbers(numbers) => numbers.newest().unwrap_or(NEVER),
             Shape::All(slots) => slots.iter().map(|s| s.0).max().unwrap_or(NEVER),
             Shape::Ordered(chain) => chain.newest(),
         };
@@ -220,6 +256,11 @@ impl Shape {
                     values.push((*tuple, (time, number)));
                 }
             }
+            Shape::Numbers(numbers) => {
+                numbers.expire(time, plan.timespan);
+                // As they were put in.
+                hit.tuples.iter().for_each(|tuple| numbers.add(time, number, *tuple as i64));
+            }
             Shape::All(slots) => {
                 for position in &hit.positions {
                     slots[usize::from(*position)] = (time, number);
@@ -244,7 +285,7 @@ impl Shape {
                 let excess = values.len().saturating_sub(plan.cap);
                 values.drain(..excess);
             }
-            Shape::All(_) | Shape::Ordered(_) => {}
+            Shape::Numbers(_) | Shape::All(_) | Shape::Ordered(_) => {}
         }
     }
 
@@ -254,9 +295,19 @@ impl Shape {
         match self {
             Shape::Events(slots) => plan.holds(slots.len()).then_some((slots.len() as u64, slots.front()?.0)),
             Shape::Values(values) => plan.holds(values.len()).then_some((values.len() as u64, values.first()?.1.0)),
+            Shape::Numbers(numbers) => {
+                numbers.holds(plan.bounds()).then_some((numbers.len() as u64, numbers.oldest()?))
+            }
             Shape::All(slots) => {
-                let oldest = slots.iter().map(|s| s.0).min()?;
-                inside(oldest).then_some((slots.len() as u64, oldest))
+                let seen = |slot: &&Slot| inside(slot.0);
+                let count = slots.iter().filter(seen).count();
+                let holds = match &plan.kind {
+                    Kind::All(Needed::Count(bounds)) => bounds.iter().all(|(cmp, k)| cmp.holds(&(count as i64), k)),
+                    Kind::All(Needed::Seen(condition)) => condition.holds(&|place| inside(slots[place].0)),
+                    _ => count == slots.len(),
+                };
+                let oldest = slots.iter().filter(seen).map(|s| s.0).min()?;
+                holds.then_some((count as u64, oldest))
             }
             Shape::Ordered(chain) => {
                 let start = chain.start()?;
@@ -265,11 +316,15 @@ impl Shape {
         }
     }
 
-    fn evidence(&self, plan: &Plan) -> Vec<u64> {
+    fn evidence(&self, plan: &Plan, time: i64) -> Vec<u64> {
         match self {
             Shape::Events(slots) => slots.iter().rev().take(plan.need).map(|s| s.1).collect(),
             Shape::Values(values) => values.iter().rev().take(plan.need).map(|v| v.1.1).collect(),
-            Shape::All(slots) => slots.iter().map(|s| s.1).collect(),
+            Shape::Numbers(numbers) => numbers.evidence(plan.need),
+            Shape::All(slots) => {
+                let inside = |slot: &&Slot| slot.0 != NEVER && time.saturating_sub(slot.0) <= plan.timespan;
+                slots.iter().filter(inside).map(|s| s.1).collect()
+            }
             Shape::Ordered(chain) => chain.evidence(),
         }
     }

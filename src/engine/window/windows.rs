@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::absence::{Absences, Wait};
 use super::evidence::Evidence;
-use super::fan::{Signal, hits};
+use super::fan::{Hit, Signal, hits, key};
 use super::groups::{Fed, Groups};
-use super::plan::{Hop, Plan, Plans, Reader};
+use super::learning::Scopes;
+use super::plan::{Hop, Kind, Plan, Plans, Reader};
 use super::reorder::Item;
 use super::state::Verdict;
 use super::{Settings, WindowStats};
-use crate::engine::matches::{Firing, Origin, Stage, Trace};
+use crate::engine::matches::{ClusterId, Firing, Origin, Stage, Trace};
 
 /// A correlation fired.
 #[derive(Debug)]
@@ -58,6 +60,9 @@ impl Task {
 pub(super) struct Windows {
     across: bool,
     groups: Vec<Groups>,
+    /// Per correlation, of those that tell what is new.
+    scopes: Vec<Scopes>,
+    absences: Absences,
     evidence: Evidence,
     tasks: BinaryHeap<Reverse<Task>>,
     /// Per item of the run: its evidence number, once it has one.
@@ -69,6 +74,8 @@ impl Windows {
         Windows {
             across,
             groups: plans.correlations.iter().map(|_| Groups::new()).collect(),
+            scopes: plans.correlations.iter().map(|_| Scopes::new()).collect(),
+            absences: Absences::default(),
             evidence: Evidence::new(settings.evidence_bytes_max),
             tasks: BinaryHeap::new(),
             numbers: Vec::new(),
@@ -153,10 +160,20 @@ impl Windows {
             stats.missing_group[index] += 1;
             return;
         }
+        if let Kind::Absence { .. } = plan.kind {
+            for hit in &hits {
+                let group = || hit.values.iter().map(|value| value.to_value()).collect();
+                let wait = || Wait::new(item.time, item.matched.clone(), hop.clone(), group());
+                self.absences.feed(plan, (task.correlation, hit.key), &hit.positions, wait, settings, stats);
+            }
+            return;
+        }
         let number = self.number(run, task.item, stats);
         for hit in &hits {
             let fed = Fed { time: item.time, number };
-            let Some(verdict) = self.groups[index].feed(plan, index, settings, fed, hit, stats) else { continue };
+            let verdict = self.groups[index].feed(plan, index, settings, fed, hit, stats);
+            let learned = self.learned(plan, index, settings, fed, hit, signal.cluster, stats);
+            let Some(verdict) = verdict.filter(|_| learned) else { continue };
             let hop = Hop {
                 correlation: task.correlation,
                 group: hit.values.iter().map(|value| value.to_value()).collect(),
@@ -166,6 +183,64 @@ impl Windows {
             fired.push(Fired { firing, hop: Arc::new(hop), item: task.item });
             self.enqueue(plans, Origin::Correlation(task.correlation), task.item, Some(fired.len() - 1));
         }
+    }
+
+    /// Whether the scope of a match has learned what is usual in it. What tells nothing new needs no learning.
+    #[allow(clippy::too_many_arguments)]
+    fn learned(
+        &mut self,
+        plan: &Plan,
+        index: usize,
+        settings: &Settings,
+        fed: Fed,
+        hit: &Hit<'_>,
+        cluster: Option<ClusterId>,
+        stats: &mut WindowStats,
+    ) -> bool {
+        let Kind::New { learning, scope } = plan.kind else { return true };
+        let scope = key(&hit.values[..scope], cluster);
+        let learned = self.scopes[index].feed(scope, fed.time, learning, plan.timespan, settings.keys_max);
+        stats.keys_saturated[index] += u64::from(learned.is_none());
+        learned.unwrap_or(false)
+    }
+
+    /// When the next wait for something that does not come is over.
+    pub(super) fn next_end(&mut self, plans: &Plans, stats: &mut WindowStats) -> Option<i64> {
+        self.absences.next(plans, stats)
+    }
+
+    /// Ends the wait that is over next: what it tells, and what fires because of it, is put into `fired` (emptied before),
+    /// and the match that had begun it into `run`.
+    pub(super) fn end_next(
+        &mut self,
+        plans: &Plans,
+        settings: &Settings,
+        run: &mut Vec<Item>,
+        stats: &mut WindowStats,
+        fired: &mut Vec<Fired>,
+    ) {
+        run.clear();
+        fired.clear();
+        let Some((correlation, time, wait)) = self.absences.pop(plans, stats) else { return };
+        let Wait { since, matched, below, group, .. } = wait;
+        let plan = &plans.correlations[correlation as usize];
+        let firing = Firing {
+            origin: Origin::Correlation(correlation),
+            time,
+            identity: matched.identity,
+            cluster: matched.cluster,
+            trace: matched.trace.clone(),
+            group: plan.group_by.iter().cloned().zip(group.iter().cloned()).collect(),
+            count: 0,
+            window: Some((since, time)),
+            events: vec![matched.trace.clone()],
+            evidence_truncated: false,
+            late: false,
+        };
+        let hop = Arc::new(Hop { correlation, group, below });
+        run.push(Item { time, matched, hop: Some(Arc::clone(&hop)) });
+        self.run(plans, settings, run, stats, fired);
+        fired.push(Fired { firing, hop, item: 0 });
     }
 
     /// The evidence number of a match. Matches of the same event share one; all of a run get theirs together, so that
