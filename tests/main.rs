@@ -3,6 +3,7 @@
 
 mod differential;
 mod hostile;
+mod language;
 mod redaction;
 mod replay;
 mod rules;

@@ -6,6 +6,7 @@ mod color;
 mod dead_letter;
 mod engine;
 mod exit;
+mod explain;
 mod fields;
 mod progress;
 mod replay;
@@ -36,6 +37,7 @@ enum Command {
     Check(check::CheckArgs),
     Test(test::TestArgs),
     Fields(fields::FieldsArgs),
+    Explain(explain::ExplainArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell, e.g. bash, zsh, fish.
@@ -63,6 +65,7 @@ fn dispatch(command: Command) -> Exit {
         Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Fields(arguments) => fields::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "auditwatch", &mut script);

@@ -4,6 +4,7 @@ mod block;
 pub mod captures;
 pub mod condition;
 pub mod excerpt;
+pub mod explain;
 mod facets;
 pub mod index;
 pub mod matches;

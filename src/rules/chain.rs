@@ -10,6 +10,9 @@ use super::{Correlation, CorrelationKind, Input};
 
 /// The longest chain of correlations over correlations.
 const MAX_CHAIN: usize = 16;
+/// How far a circle is followed to tell of it, and how much of it is shown.
+const MAX_WAY: usize = 1000;
+const SHOWN: usize = 8;
 /// The most ways on which matches may reach one correlation.
 const MAX_WAYS: usize = 10_000;
 
@@ -121,17 +124,18 @@ fn explain(
     };
     let name = |index: usize| drafts[index].meta.name.as_ref().unwrap_or(&drafts[index].meta.id).clone();
     let place = (&drafts[start].meta, drafts[start].meta.span);
-    let mut way = vec![start];
+    let (mut way, mut passed) = (vec![start], HashSet::from([start]));
     while let Some(following) = way.last().and_then(|last| next(*last)) {
-        if way.contains(&following) || way.len() > MAX_CHAIN {
+        if way.len() > MAX_WAY || !passed.insert(following) {
             break;
         }
         way.push(following);
     }
     let closes = way.last().and_then(|last| next(*last));
     if closes == Some(start) {
-        let shown: Vec<String> = way.iter().map(|index| format!("`{}`", name(*index))).collect();
-        let message = format!("the correlation feeds itself: {} → `{}`", shown.join(" → "), name(start));
+        let shown: Vec<String> = way.iter().take(SHOWN).map(|index| format!("`{}`", name(*index))).collect();
+        let more = if way.len() > SHOWN { " → …" } else { "" };
+        let message = format!("the correlation feeds itself: {}{more} → `{}`", shown.join(" → "), name(start));
         linker.error("cycle", place, message);
     } else {
         let first = way.get(1).map(|index| name(*index)).unwrap_or_default();

@@ -15,8 +15,7 @@ pub mod load;
 pub mod modifiers;
 pub mod path;
 mod selections;
-#[cfg(test)]
-mod show;
+pub mod show;
 pub mod sigma;
 pub mod span;
 pub mod strings;

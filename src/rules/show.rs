@@ -1,4 +1,4 @@
-//! Expressions in one line, for the tests' tables.
+//! Expressions in one line: what `auditwatch explain` tells of a part of a condition, and the tests' tables.
 
 use super::expr::{Expr, FieldRefHow, GlobPart, Op, RegexOp, StrHow, Test};
 
