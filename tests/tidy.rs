@@ -180,7 +180,9 @@ fn the_crate_is_told_in_the_order_of_the_pipeline() {
 fn every_file_is_part_of_the_crate() {
     let reached: BTreeSet<String> = crate_files().into_iter().map(|file| file.name).collect();
     let lost = texts::tracked().into_iter().filter(|name| {
-        let ours = name.starts_with("src/") || name.starts_with("tests/");
+        // One folder is a crate of its own.
+        let other = name.starts_with("tests/differential-rsigma/");
+        let ours = (name.starts_with("src/") || name.starts_with("tests/")) && !other;
         ours && name.ends_with(".rs") && !reached.contains(name)
     });
     nothing(lost.map(|name| format!("{name}: no mod declaration leads here")).collect());

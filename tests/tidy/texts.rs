@@ -95,7 +95,7 @@ fn betrayals(name: &str, text: &str) -> Vec<String> {
     // Rules and logs name paths on nodes; the lock file names the registry as Cargo writes it.
     let is_data = name.starts_with("detections/") || name.starts_with("sample-logs/");
     let paths = if is_data { &[][..] } else { MACHINE_PATHS };
-    let hosts = if name == "Cargo.lock" { &[][..] } else { REGISTRY_HOSTS };
+    let hosts = if name.ends_with("Cargo.lock") { &[][..] } else { REGISTRY_HOSTS };
     let named = paths.iter().chain(hosts).filter(|needle| text.contains(**needle));
     named.map(|needle| format!("{name}: names {needle}")).collect()
 }

@@ -1,0 +1,1 @@
+//! Nothing: see `tests/verdicts.rs`, which holds auditwatch's verdicts against those of an independent Sigma engine.
