@@ -252,3 +252,36 @@ fn explain_says_why_of_rules_and_correlations() {
     assert_eq!(told.code, Some(3));
     assert!(told.err.contains("did you mean `read`?"), "{}", told.err);
 }
+
+#[test]
+fn fields_and_coverage_are_told_on_the_command_line() {
+    let fields = ran(auditwatch().args(["fields", "k8s.dryRun", "--format", "json"]));
+    let fields: Value = serde_json::from_str(&fields.out).unwrap();
+    assert_eq!((&fields[0]["name"], &fields[0]["type"]), (&"k8s.dryRun".into(), &"boolean".into()));
+    let folder = tempfile::tempdir().unwrap();
+    let detection = |verb: &str| format!("{{s: {{verb: {verb}}}, condition: s}}");
+    fs::write(folder.path().join("a.yml"), rule("tested", &detection("get")) + &rule("untested", &detection("list")))
+        .unwrap();
+    let tests = "tests: [{name: t, events: [{verb: get}], expect: {count: 1}}]";
+    fs::write(folder.path().join("a.test.yml"), tests).unwrap();
+    let report = folder.path().join("report.xml");
+    let test = |more: &[&str]| ran(auditwatch().arg("test").arg(folder.path()).arg("--junit").arg(&report).args(more));
+    let told = test(&[]);
+    assert_eq!(told.code, Some(0), "{}", told.err);
+    assert!(told.out.contains("rules that no test makes fire: 1 of 2"), "{}", told.out);
+    assert_eq!(test(&["--require-tests"]).code, Some(1));
+    let xml = fs::read_to_string(&report).unwrap();
+    assert!(xml.contains("tests=\"2\" failures=\"0\" skipped=\"1\""), "{xml}");
+}
+
+#[test]
+fn a_measure_of_what_is_no_number_is_told() {
+    let text = rule("r", "{s: {verb: get}, condition: s}")
+        + "title: c\ncorrelation: {type: value_sum, rules: [r], timespan: 1m, condition: {field: FIELD, gte: 1}}\n";
+    for (field, code) in
+        [("verb", Some("never-matches")), ("responseStatus.code", None), ("requestObject.spec.replicas", None)]
+    {
+        let (_, codes, _) = problems(text.replace("FIELD", field));
+        assert_eq!(codes.into_iter().next(), code, "{field}");
+    }
+}

@@ -186,6 +186,7 @@ impl Windows {
     }
 
     /// Whether the scope of a match has learned what is usual in it. What tells nothing new needs no learning.
+    #[inline]
     #[allow(clippy::too_many_arguments)]
     fn learned(
         &mut self,
