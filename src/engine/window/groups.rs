@@ -88,7 +88,9 @@ impl Groups {
         let (place, verdict) = match places.entry(hash, same, rehash) {
             Entry::Occupied(entry) => {
                 let group = &mut kept.get_mut(*entry.get())?.group;
-                *numbers -= group.numbers().map_or(0, |have| have.len());
+                if let Kind::Numbers(_) = plan.kind {
+                    *numbers -= group.numbers().map_or(0, |have| have.len());
+                }
                 (*entry.get(), group.feed(plan, now, number, hit))
             }
             Entry::Vacant(_) if full => {
