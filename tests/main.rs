@@ -1,8 +1,10 @@
 //! Integration tests: one binary, so that it is linked once.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod crash;
 mod differential;
 mod hostile;
+mod live;
 mod redaction;
 mod replay;
 mod rules;

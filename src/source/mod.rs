@@ -5,6 +5,7 @@ pub mod decode;
 pub mod discover;
 pub mod merge;
 pub mod replay;
+pub mod tail;
 
 use std::path::PathBuf;
 

@@ -1,0 +1,77 @@
+//! A daemon for tests: its configuration, its log and its store in one folder.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::{Ran, auditwatch, ran};
+
+/// A folder with a configuration; the log is `audit.log` in it.
+pub struct Daemon {
+    pub dir: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// Follows `audit.log`, tells standard output. `more` is added to the configuration.
+    pub fn new(more: &str) -> Daemon {
+        let daemon = Daemon { dir: tempfile::tempdir().unwrap() };
+        let (log, store) = (daemon.path("audit*.log"), daemon.path("state.db"));
+        let text = format!(
+            "sources: [{{type: file, paths: [\"{}\"]}}]\nstore: {{path: \"{}\"}}\n{more}\n",
+            log.display(),
+            store.display()
+        );
+        fs::write(daemon.path("run.yaml"), text).unwrap();
+        daemon
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn append(&self, text: &str) {
+        let log = OpenOptions::new().append(true).create(true).open(self.path("audit.log"));
+        log.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// As lumberjack does.
+    pub fn rotate(&self, n: usize) {
+        let to = self.path(&format!("audit-2026-11-23T{:02}-{:02}-{:02}.000.log", n / 3600, n / 60 % 60, n % 60));
+        fs::rename(self.path("audit.log"), to).unwrap();
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = auditwatch();
+        command.args(["run", "-c"]).arg(self.path("run.yaml"));
+        command
+    }
+
+    pub fn once(&self) -> Ran {
+        ran(self.command().arg("--once"))
+    }
+
+    /// The stored alerts.
+    pub fn stored(&self, args: &[&str]) -> Vec<Value> {
+        let store = self.path("state.db");
+        let ran = ran(auditwatch().args(["alerts", "--format", "json"]).args(args).arg("--store").arg(store));
+        ran.alerts()
+    }
+}
+
+/// The ids of alerts.
+pub fn ids(alerts: &[Value]) -> BTreeSet<String> {
+    let ids: BTreeSet<String> = alerts.iter().map(|alert| alert["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), alerts.len(), "an alert twice");
+    ids
+}
+
+/// Alerts by id, without the one field that may differ.
+pub fn by_id(mut alerts: Vec<Value>) -> Vec<Value> {
+    alerts.iter_mut().for_each(|alert| drop(alert.as_object_mut().unwrap().remove("source")));
+    alerts.sort_by_key(|alert| alert["id"].to_string());
+    alerts
+}
