@@ -92,3 +92,40 @@ fn what_is_wrong_ends_with_3() {
     assert_eq!(ran.code, Some(3));
     assert!(ran.err.contains("did you mean `lateness`"), "{}", ran.err);
 }
+
+/// With all rules, one event may be told more than once.
+const ONE_RULE: &str = "rules: [detections/secrets/secrets-listed.yml]";
+
+#[test]
+fn a_rule_tells_at_once_and_a_store_that_is_busy_is_waited_for() {
+    let daemon = Daemon::new(ONE_RULE);
+    let mut running = daemon.start();
+    let event = |n: i64| format!("{}\n", logs::secrets_listed(&format!("a-{n}"), n));
+    daemon.append(&event(0));
+    assert_eq!(running.next_alert()["events"][0]["audit_id"], "a-0");
+    // Nobody can write: no space, a disk that is read-only, or (here) a lock.
+    let lock = rusqlite::Connection::open(daemon.path("state.db")).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    daemon.append(&event(1));
+    running.wait_for("nothing is read until it can be written");
+    daemon.append(&event(2));
+    lock.execute_batch("ROLLBACK").unwrap();
+    running.wait_for("can be written again");
+    for n in 1..3 {
+        assert_eq!(running.next_alert()["events"][0]["audit_id"], format!("a-{n}"));
+    }
+}
+
+#[test]
+fn a_clock_that_is_ahead_is_told_and_holds_nothing_up() {
+    let daemon = Daemon::new(ONE_RULE);
+    let mut running = daemon.start();
+    let year = 365 * 86_400;
+    daemon.append(&format!("{}\n", logs::secrets_listed("ahead", 50 * year)));
+    let alert = running.next_alert();
+    assert!(alert["time"].as_str().unwrap() < "2070", "{alert}");
+    running.wait_for("later than this machine's clock");
+    daemon.append(&format!("{}\n", logs::secrets_listed("right", 0)));
+    let alert = running.next_alert();
+    assert_eq!((&alert["events"][0]["audit_id"], alert.get("late")), (&"right".into(), None));
+}

@@ -11,4 +11,5 @@ mod rules;
 mod samples;
 mod support;
 mod tidy;
+mod webhook;
 mod windows;

@@ -14,11 +14,12 @@ use super::{rule_files, site_file};
 use crate::config::run::{FileSource, RunConfig, SinkConfig, SourceConfig, Start};
 use crate::event::time::format_micros;
 use crate::journal::Journal;
-use crate::pipeline::live::{Follow, Live, Plan, Report, Sink};
+use crate::pipeline::live::{Follow, Live, Plan, Posts, Report, Sink};
 use crate::sink::file::AlertFile;
 use crate::sink::text::printable;
 use crate::source::replay::{BLOCK_BYTES, Limits};
 use crate::source::tail::StartAt;
+use crate::source::webhook;
 
 /// Follow audit logs and tell alerts as they happen.
 ///
@@ -48,13 +49,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         return Ok(Outcome { bad_rules: true, ..Default::default() }.exit());
     }
     let follow = follow(&config)?;
-    let settings = Settings { clusters: Vec::new(), site, lateness_us: config.lateness, time_max: None };
+    let settings = Settings { clusters: Vec::new(), site, lateness_us: config.lateness_us(), time_max: None };
     let core = Engine::new(Arc::new(loaded.rules), settings)?.live();
     let journal = Journal::open(&config.store.path)?;
+    let posts = if args.once { None } else { posts(&config)? };
     let plan = Plan {
         follow,
+        posts,
         limits: Limits { block_bytes: BLOCK_BYTES, record_bytes: config.max_record.max(RECORD_BYTES_MIN) },
-        lateness_us: config.lateness,
+        lateness_us: config.lateness_us(),
         max_skew_us: config.max_skew,
         retention_us: config.store.retention,
         once: args.once,
@@ -63,8 +66,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
-    let (_wake, waits) = crossbeam_channel::bounded(1);
-    let report = Live::new(plan, core, journal, sinks(&config), &mut say)?.run(&stop, &waits)?;
+    let mut log = say;
+    let live = Live::new(plan, core, journal, sinks(&config), &mut log)?;
+    say("ready");
+    let report = live.run(&stop)?;
     say(&told(&report));
     Ok(Outcome { lost: args.once && report.broken > 0, ..Default::default() }.exit())
 }
@@ -73,22 +78,57 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 const RECORD_BYTES_MIN: usize = 4096;
 
 fn follow(config: &RunConfig) -> anyhow::Result<Vec<Follow>> {
-    let follow = |source: &SourceConfig| {
-        let SourceConfig::File(FileSource { paths, start_at, cluster, cluster_from }) = source;
-        for path in paths {
+    let follow = |source: &FileSource| {
+        for path in &source.paths {
             glob::Pattern::new(path).with_context(|| format!("sources: paths: {path}"))?;
         }
         Ok(Follow {
-            paths: paths.clone(),
-            start: match start_at {
+            paths: source.paths.clone(),
+            start: match source.start_at {
                 Start::Beginning => StartAt::Beginning,
                 Start::End => StartAt::End,
             },
-            cluster: cluster.clone().unwrap_or_else(|| config.cluster.clone()),
-            cluster_from: cluster_from.clone(),
+            cluster: source.cluster.clone().unwrap_or_else(|| config.cluster.clone()),
+            cluster_from: source.cluster_from.clone(),
         })
     };
-    config.sources.iter().map(follow).collect()
+    let files = config.sources.iter().filter_map(|source| match source {
+        SourceConfig::File(file) => Some(file),
+        SourceConfig::Webhook(_) => None,
+    });
+    files.map(follow).collect()
+}
+
+/// Opens the webhook, if there is one.
+fn posts(config: &RunConfig) -> anyhow::Result<Option<Posts>> {
+    let found = config.sources.iter().find_map(|source| match source {
+        SourceConfig::Webhook(webhook) => Some(webhook),
+        SourceConfig::File(_) => None,
+    });
+    let Some(source) = found else { return Ok(None) };
+    let token = source.token_file.as_ref().map(|file| {
+        let token = std::fs::read_to_string(file).with_context(|| format!("sources: token_file {}", file.display()))?;
+        let token = token.trim().to_owned();
+        anyhow::ensure!(!token.is_empty(), "sources: token_file {}: it is empty", file.display());
+        Ok(token)
+    });
+    let settings = webhook::Settings {
+        listen: source.listen,
+        tls: source.tls.as_ref().map(|tls| webhook::TlsFiles {
+            cert: tls.cert_file.clone(),
+            key: tls.key_file.clone(),
+            client_ca: tls.client_ca_file.clone(),
+        }),
+        token: token.transpose()?,
+        body_bytes_max: source.max_body,
+    };
+    let open = webhook::start(&settings)?;
+    say(&format!("webhook: listening on {}", open.address));
+    Ok(Some(Posts {
+        posted: open.posted,
+        name: format!("webhook:{}", source.listen),
+        cluster: source.cluster.clone().unwrap_or_else(|| config.cluster.clone()),
+    }))
 }
 
 fn sinks(config: &RunConfig) -> Vec<Box<dyn Sink>> {

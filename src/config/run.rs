@@ -1,6 +1,7 @@
 //! The configuration of the daemon: one YAML file, every key with its default here. Unknown keys are refused, because a
 //! misspelt one that is passed over in silence is a detection that is not there.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
@@ -24,8 +25,9 @@ pub struct RunConfig {
     #[serde(default)]
     pub site: Option<PathBuf>,
     /// How far behind the newest event a match may arrive and still count; microseconds.
-    #[serde(default = "lateness_default", deserialize_with = "duration")]
-    pub lateness: i64,
+    /// 10 s, or 60 s with a webhook, unless said.
+    #[serde(default, deserialize_with = "maybe_duration")]
+    pub lateness: Option<i64>,
     /// How far ahead of this machine's clock an event's time may be; microseconds, 0 is off.
     #[serde(default = "max_skew_default", deserialize_with = "duration")]
     pub max_skew: i64,
@@ -47,6 +49,44 @@ pub struct RunConfig {
 pub enum SourceConfig {
     /// Log files that are being written.
     File(FileSource),
+    /// What an API server posts.
+    Webhook(WebhookSource),
+}
+
+/// What an API server posts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSource {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Certificates.
+    #[serde(default)]
+    pub tls: Option<TlsConfig>,
+    /// A file with the token that a client must bear.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// Whether to listen beyond this machine without TLS, or without knowing the client.
+    #[serde(default)]
+    pub insecure: bool,
+    /// Largest body, in bytes.
+    #[serde(default = "max_body_default", deserialize_with = "size")]
+    pub max_body: usize,
+    /// Name of the cluster, if it is not the one of the whole configuration.
+    #[serde(default)]
+    pub cluster: Option<String>,
+}
+
+/// Certificates and keys, as PEM files.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// The authority of clients' certificates.
+    #[serde(default)]
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// Log files that are being written.
@@ -138,13 +178,42 @@ impl RunConfig {
         if config.sources.is_empty() {
             return Err(wrong("sources: name at least one, e.g. {type: file, paths: [audit.log]}".to_owned()));
         }
-        for source in &config.sources {
-            let SourceConfig::File(source) = source;
-            if source.paths.is_empty() {
-                return Err(wrong("sources: a file source needs paths, e.g. paths: [audit.log]".to_owned()));
-            }
+        if config.sources.iter().filter(|source| matches!(source, SourceConfig::Webhook(_))).count() > 1 {
+            return Err(wrong("sources: one webhook is enough: it takes any path".to_owned()));
         }
+        config.sources.iter().try_for_each(|source| source.check().map_err(wrong))?;
         Ok(config)
+    }
+}
+
+impl RunConfig {
+    /// How far behind the newest event a match may arrive, microseconds. A webhook's batches come late.
+    pub fn lateness_us(&self) -> i64 {
+        let posted = self.sources.iter().any(|source| matches!(source, SourceConfig::Webhook(_)));
+        self.lateness.unwrap_or(if posted { 60_000_000 } else { 10_000_000 })
+    }
+}
+
+impl SourceConfig {
+    fn check(&self) -> Result<(), String> {
+        match self {
+            SourceConfig::File(source) if source.paths.is_empty() => {
+                Err("sources: a file source needs paths, e.g. paths: [audit.log]".to_owned())
+            }
+            SourceConfig::Webhook(source) if !source.listen.ip().is_loopback() && !source.insecure => {
+                let knows =
+                    source.token_file.is_some() || source.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+                match (&source.tls, knows) {
+                    (Some(_), true) => Ok(()),
+                    _ => Err(format!(
+                        "sources: the webhook on {} needs tls, and tls.client_ca_file or token_file, so that nobody but \
+                         the API server is heard; or insecure: true",
+                        source.listen
+                    )),
+                }
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -177,8 +246,8 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-fn lateness_default() -> i64 {
-    10_000_000
+fn max_body_default() -> usize {
+    32 << 20
 }
 
 fn max_skew_default() -> i64 {
@@ -199,6 +268,10 @@ fn sinks_default() -> Vec<SinkConfig> {
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
     duration_us(&text(from)?).map_err(serde::de::Error::custom)
+}
+
+fn maybe_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+    duration(from).map(Some)
 }
 
 fn size<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
@@ -247,14 +320,13 @@ mod tests {
     #[test]
     fn what_is_not_said_has_a_default() {
         let config = parse(SMALL).unwrap();
-        assert_eq!((config.lateness, config.max_skew, config.max_record), (10_000_000, 300_000_000, 16 << 20));
+        assert_eq!((config.lateness_us(), config.max_skew, config.max_record), (10_000_000, 300_000_000, 16 << 20));
         assert_eq!(config.store.retention, 30 * 86_400_000_000);
         assert!(matches!(config.sinks[..], [SinkConfig::Stdout(_)]));
-        let SourceConfig::File(file) = &config.sources[0];
-        assert_eq!(file.start_at, Start::Beginning);
+        assert!(matches!(&config.sources[0], SourceConfig::File(file) if file.start_at == Start::Beginning));
         let more = format!("{SMALL}lateness: 0\nmax_skew: 1h\nmax_record: 1MiB\nsinks: []\ncluster: eu\n");
         let config = parse(&more).unwrap();
-        assert_eq!((config.lateness, config.max_skew, config.max_record), (0, 3_600_000_000, 1 << 20));
+        assert_eq!((config.lateness_us(), config.max_skew, config.max_record), (0, 3_600_000_000, 1 << 20));
         assert!(config.sinks.is_empty() && config.cluster == "eu");
     }
 
@@ -268,6 +340,8 @@ mod tests {
             ("store: {path: s.db}\nsources: [{type: file, path: [a]}]".to_owned(), "did you mean `paths`?"),
             ("store: {path: s.db}\nsources: []".to_owned(), "name at least one"),
             ("store: {path: s.db}\nsources: [{type: file, paths: []}]".to_owned(), "needs paths"),
+            ("store: {path: s.db}\nsources: [{type: webhook, listen: '0.0.0.0:9443'}]".to_owned(), "needs tls"),
+            ("store: {path: s.db}\nsources: [{type: webhook, listen: here}]".to_owned(), "socket address"),
             ("sources: [{type: file, paths: [a]}]".to_owned(), "store"),
             (format!("{SMALL}sinks: [{{type: file}}]"), "path"),
             ("{".to_owned(), "a.yaml"),

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 pub use record::{Entry, Mark, Restorer, Stored};
 
 /// How long a reader waits for the writer, and the other way round.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY: Duration = Duration::from_secs(1);
 
 /// What can be wrong with a journal.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@
 
 mod deliver;
 mod follow;
+mod posts;
 mod recover;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::rules::RuleSet;
 use crate::source::Batch;
 use crate::source::replay::Limits;
 use crate::source::tail::StartAt;
+use crate::source::webhook::Posted;
 use crate::worker::{Counts, Worker};
 pub use deliver::Sink;
 use follow::Stream;
@@ -40,6 +42,10 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const BLOCKS_PER_COMMIT: usize = 16;
 /// How long a commit that failed is waited for before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long a sink is waited for when everything was read.
+const SINKS_AT_LAST: Duration = Duration::from_secs(60);
+/// And when the run is to stop at once.
+const SINKS_AT_STOP: Duration = Duration::from_secs(2);
 /// How often it is tried when the run is to end.
 const LAST_TRIES: usize = 10;
 
@@ -56,11 +62,24 @@ pub struct Follow {
     pub cluster_from: Option<ClusterFrom>,
 }
 
+/// A webhook to take events from.
+#[derive(Debug, Clone)]
+pub struct Posts {
+    /// What is posted.
+    pub posted: Receiver<Posted>,
+    /// What the journal calls it: `webhook:` and where it listens.
+    pub name: String,
+    /// The cluster of what is posted.
+    pub cluster: String,
+}
+
 /// What to do, and how.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Logs to follow.
     pub follow: Vec<Follow>,
+    /// A webhook to take events from; not with `once`.
+    pub posts: Option<Posts>,
     /// How they are cut.
     pub limits: Limits,
     /// How far behind the newest event a match may be, microseconds.
@@ -94,6 +113,9 @@ pub enum LiveError {
     /// Standard output was closed by its reader.
     #[error("cannot write alerts: {0}")]
     Output(#[source] std::io::Error),
+    /// The operating system gave no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
     /// Alerts were stored, but a sink did not take them before the end.
     #[error("{0}; the alerts are stored and will be sent at the next start")]
     Undelivered(String),
@@ -129,6 +151,10 @@ pub struct Live<'l> {
     sinks: Vec<deliver::Delivery>,
     log: Log<'l>,
     streams: Vec<Stream>,
+    /// The stream of what is posted.
+    post_stream: Option<usize>,
+    /// What was posted and is not answered yet.
+    owed: Vec<posts::Owed>,
     /// By the journal's rows.
     names: Vec<SourceName>,
     clusters: Vec<String>,
@@ -171,6 +197,8 @@ impl<'l> Live<'l> {
             sinks: Vec::new(),
             log,
             streams: Vec::new(),
+            post_stream: None,
+            owed: Vec::new(),
             names: Vec::new(),
             clusters: Vec::new(),
             watermarks: Vec::new(),
@@ -188,55 +216,70 @@ impl<'l> Live<'l> {
         };
         live.sinks = deliver::open(&mut live.journal, sinks)?;
         live.recover()?;
+        live.open_posts()?;
         Ok(live)
     }
 
-    /// Runs until `stop` is set or, with `once`, until everything was read. `wake` is waited on when there is nothing to
-    /// do; what comes on it has no meaning.
+    /// Runs until `stop` is set or, with `once`, until everything was read.
     ///
     /// # Errors
     /// What could not be written before the end.
-    pub fn run(mut self, stop: &AtomicBool, wake: &Receiver<()>) -> Result<Report, LiveError> {
+    pub fn run(mut self, stop: &AtomicBool) -> Result<Report, LiveError> {
+        // Nothing comes on the latter: it is waited on for the time alone.
+        let posted = self.plan.posts.as_ref().map_or_else(crossbeam_channel::never, |posts| posts.posted.clone());
         // What was stored but not told before a crash.
         self.deliver()?;
+        let mut waited = None;
         loop {
             self.tick();
             self.discover()?;
-            let moved = self.read_some();
+            let moved = self.read_some() | self.take_posts(waited.take());
             self.silence();
             let due = self.pending.is_urgent() || self.committed_at.elapsed() >= COMMIT_EVERY;
-            if due && !self.commit() {
-                let _ = wake.recv_timeout(RETRY_AFTER);
-                if stop.load(Ordering::Relaxed) || self.plan.once {
-                    break;
-                }
-                continue;
+            let stored = !due || self.commit();
+            if stored {
+                self.answer_posts();
+                self.deliver()?;
+                self.prune();
+            } else {
+                self.refuse_posts();
             }
-            self.deliver()?;
-            self.prune();
-            if stop.load(Ordering::Relaxed) || self.plan.once && !moved {
-                break;
+            let nothing_left = !moved || !stored;
+            if stop.load(Ordering::Relaxed) || self.plan.once && nothing_left {
+                return self.end();
             }
-            if !moved {
-                let _ = wake.recv_timeout(POLL);
+            if !stored {
+                self.hold_on(stop);
+            } else if nothing_left {
+                waited = posted.recv_timeout(POLL).ok();
             }
         }
-        self.end(wake)
+    }
+
+    /// Tries to commit until it can be done, and reads nothing meanwhile.
+    fn hold_on(&mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            let _ = crossbeam_channel::never::<()>().recv_timeout(RETRY_AFTER);
+            self.refuse_posts();
+            if self.commit() {
+                return;
+            }
+        }
     }
 
     /// Commits what there is; with `once`, tells what is due at the newest event time.
-    fn end(mut self, wake: &Receiver<()>) -> Result<Report, LiveError> {
-        self.commit_at_last(wake)?;
+    fn end(mut self) -> Result<Report, LiveError> {
+        self.commit_at_last()?;
         if self.plan.once {
             // The watermark goes to the newest event, and this is not stored: more may come before the next run.
             self.core.windows.finish(&mut self.firings);
             self.store_firings();
-            self.commit_at_last(wake)?;
+            self.commit_at_last()?;
         }
-        self.deliver()?;
-        self.commit_at_last(wake)?;
-        if let Some(sink) = self.sinks.iter().find(|sink| sink.is_behind()) {
-            return Err(LiveError::Undelivered(sink.failure()));
+        self.deliver_within(if self.plan.once { SINKS_AT_LAST } else { SINKS_AT_STOP })?;
+        self.commit_at_last()?;
+        if let Some(failure) = self.sinks.iter().find_map(deliver::Delivery::failure) {
+            return Err(LiveError::Undelivered(failure));
         }
         self.report.broken += self.streams.iter().filter(|stream| stream.is_unreadable()).count() as u64;
         self.report.late = self.core.windows.stats().late;
@@ -268,8 +311,8 @@ impl<'l> Live<'l> {
         moved
     }
 
-    /// Matches one batch and folds it in.
-    fn take(&mut self, at: usize, batch: &Batch) {
+    /// Matches one batch and folds it in. Returns how many events it held.
+    fn take(&mut self, at: usize, batch: &Batch) -> u64 {
         let mut result = self.core.worker.process(batch);
         self.count(batch, &result.counts);
         let matches = std::mem::take(&mut result.matches);
@@ -288,6 +331,7 @@ impl<'l> Live<'l> {
         stream.front = stream.front.max(result.newest);
         stream.ended = false;
         self.store_firings();
+        result.counts.events
     }
 
     fn count(&mut self, batch: &Batch, counts: &Counts) {
@@ -416,12 +460,12 @@ impl<'l> Live<'l> {
         }
     }
 
-    fn commit_at_last(&mut self, wake: &Receiver<()>) -> Result<(), LiveError> {
+    fn commit_at_last(&mut self) -> Result<(), LiveError> {
         for _ in 1..LAST_TRIES {
             if self.commit() {
                 return Ok(());
             }
-            let _ = wake.recv_timeout(RETRY_AFTER);
+            let _ = crossbeam_channel::never::<()>().recv_timeout(RETRY_AFTER);
         }
         self.gather();
         self.report.alerts += self.journal.commit(&self.pending, self.clock_us)?;

@@ -6,6 +6,7 @@ pub mod discover;
 pub mod merge;
 pub mod replay;
 pub mod tail;
+pub mod webhook;
 
 use std::path::PathBuf;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
@@ -19,14 +19,32 @@ impl Daemon {
     /// Follows `audit.log`, tells standard output. `more` is added to the configuration.
     pub fn new(more: &str) -> Daemon {
         let daemon = Daemon { dir: tempfile::tempdir().unwrap() };
-        let (log, store) = (daemon.path("audit*.log"), daemon.path("state.db"));
-        let text = format!(
-            "sources: [{{type: file, paths: [\"{}\"]}}]\nstore: {{path: \"{}\"}}\n{more}\n",
-            log.display(),
-            store.display()
-        );
-        fs::write(daemon.path("run.yaml"), text).unwrap();
+        let log = daemon.path("audit*.log");
+        daemon.configure(&format!("{{type: file, paths: [\"{}\"]}}", log.display()), more);
         daemon
+    }
+
+    /// With another source, in the flow style of YAML.
+    pub fn with_source(source: &str) -> Daemon {
+        let daemon = Daemon { dir: tempfile::tempdir().unwrap() };
+        daemon.configure(source, "");
+        daemon
+    }
+
+    pub fn configure(&self, source: &str, more: &str) {
+        let store = self.path("state.db");
+        let text = format!("sources: [{source}]\nstore: {{path: \"{}\"}}\n{more}\n", store.display());
+        fs::write(self.path("run.yaml"), text).unwrap();
+    }
+
+    /// Runs it until the guard is dropped.
+    pub fn start(&self) -> Running {
+        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let err = BufReader::new(child.stderr.take().unwrap());
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut running = Running { child, err, out, said: String::new() };
+        running.wait_for("ready");
+        running
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -59,6 +77,40 @@ impl Daemon {
         let store = self.path("state.db");
         let ran = ran(auditwatch().args(["alerts", "--format", "json"]).args(args).arg("--store").arg(store));
         ran.alerts()
+    }
+}
+
+/// A daemon that runs; it is killed when this is dropped.
+pub struct Running {
+    child: Child,
+    err: BufReader<ChildStderr>,
+    pub out: BufReader<ChildStdout>,
+    said: String,
+}
+
+impl Running {
+    /// Waits until it has said something on standard error; returns the line.
+    pub fn wait_for(&mut self, what: &str) -> String {
+        loop {
+            if let Some(line) = self.said.lines().find(|line| line.contains(what)) {
+                return line.to_owned();
+            }
+            assert!(self.err.read_line(&mut self.said).unwrap() > 0, "ended without {what:?}: {}", self.said);
+        }
+    }
+
+    /// The next alert that it tells.
+    pub fn next_alert(&mut self) -> Value {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

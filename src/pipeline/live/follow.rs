@@ -9,7 +9,7 @@ use crate::alert::SourceName;
 use crate::engine::matches::{ClusterId, SourceId};
 use crate::journal::StreamRow;
 use crate::source::Batch;
-use crate::source::tail::Tail;
+use crate::source::tail::{StartAt, Tail};
 
 /// How many logs are followed at most: each holds an open file.
 const STREAMS_MAX: usize = 512;
@@ -22,7 +22,8 @@ pub(super) struct Stream {
     pub(super) id: SourceId,
     key: String,
     pub(super) cluster: ClusterId,
-    tail: Tail,
+    /// None for one whose events are posted.
+    tail: Option<Tail>,
     /// Newest event time read.
     pub(super) front: Option<i64>,
     /// Time of its first event, before anything was read.
@@ -44,7 +45,7 @@ impl Stream {
 
     /// The next batch, if there is something to read.
     pub(super) fn read(&mut self, to_the_end: bool) -> Option<Batch> {
-        let block = self.tail.next_block(std::mem::take(&mut self.buffer), to_the_end)?;
+        let block = self.tail.as_mut()?.next_block(std::mem::take(&mut self.buffer), to_the_end)?;
         self.idle_since = Instant::now();
         self.moved = true;
         Some(Batch {
@@ -69,11 +70,11 @@ impl Stream {
 
     /// Whether its file is not there or cannot be read.
     pub(super) fn is_unreadable(&self) -> bool {
-        self.tail.is_failing()
+        self.tail.as_ref().is_some_and(Tail::is_failing)
     }
 
     pub(super) fn take_notes(&mut self) -> Vec<String> {
-        self.tail.take_notes()
+        self.tail.as_mut().map(Tail::take_notes).unwrap_or_default()
     }
 
     /// What the journal keeps of it.
@@ -84,7 +85,7 @@ impl Stream {
             cluster: clusters[self.cluster as usize].clone(),
             front: self.front,
             ended: self.ended,
-            position: self.tail.position(),
+            position: self.tail.as_ref().map(Tail::position).unwrap_or_default(),
         }
     }
 }
@@ -105,9 +106,9 @@ impl Live<'_> {
         }
         // All are announced before any is read, so that none is late because another was read first.
         for stream in &mut self.streams[known..] {
-            if stream.front.is_none() {
-                stream.first =
-                    stream.tail.peek_first_time().filter(|first| *first <= self.clock_us + self.plan.max_skew_us);
+            if let (None, Some(tail)) = (stream.front, &mut stream.tail) {
+                let believed = self.clock_us + self.plan.max_skew_us;
+                stream.first = tail.peek_first_time().filter(|first| *first <= believed);
                 self.core.windows.add_source(stream.id, stream.cluster, stream.first);
             }
         }
@@ -122,14 +123,30 @@ impl Live<'_> {
         }
         let path = base.to_string_lossy();
         let cluster = follow.cluster_from.as_ref().and_then(|from| from.find(&path)).unwrap_or(&follow.cluster);
-        let row = self.journal.stream(&key, cluster)?;
+        self.stream(&key, cluster, Some((base, follow.start)))?;
+        if self.streams.len() == STREAMS_MAX {
+            (self.log)(&format!(
+                "{STREAMS_MAX} logs are followed, further ones are not: name fewer with sources.paths"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Adds a stream; returns its place.
+    pub(super) fn stream(
+        &mut self,
+        key: &str,
+        cluster: &str,
+        log: Option<(&Path, StartAt)>,
+    ) -> Result<usize, LiveError> {
+        let row = self.journal.stream(key, cluster)?;
         let cluster = self.cluster(cluster);
         self.name(&row);
         self.streams.push(Stream {
             id: row.id,
-            key,
+            key: row.key,
             cluster,
-            tail: Tail::new(base, follow.start, &row.position, self.plan.limits),
+            tail: log.map(|(base, start)| Tail::new(base, start, &row.position, self.plan.limits)),
             front: row.front,
             first: None,
             ended: row.ended,
@@ -137,12 +154,7 @@ impl Live<'_> {
             moved: false,
             buffer: Vec::new(),
         });
-        if self.streams.len() == STREAMS_MAX {
-            (self.log)(&format!(
-                "{STREAMS_MAX} logs are followed, further ones are not: name fewer with sources.paths"
-            ));
-        }
-        Ok(())
+        Ok(self.streams.len() - 1)
     }
 
     /// The number of a cluster in this run.
@@ -162,8 +174,12 @@ impl Live<'_> {
         if self.names.len() <= at {
             self.names.resize(at + 1, SourceName { kind: "", name: String::new() });
         }
-        let name = row.key.strip_prefix(KEY).unwrap_or(&row.key).to_owned();
-        self.names[at] = SourceName { kind: "file", name };
+        let (kind, name) = match (row.key.strip_prefix(KEY), row.key.strip_prefix("webhook:")) {
+            (Some(path), _) => ("file", path),
+            (None, Some(address)) => ("webhook", address),
+            (None, None) => ("", row.key.as_str()),
+        };
+        self.names[at] = SourceName { kind, name: name.to_owned() };
     }
 }
 
