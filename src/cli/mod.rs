@@ -15,6 +15,7 @@ mod run;
 mod site_file;
 mod summary;
 mod test;
+mod webhook;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -37,6 +38,7 @@ enum Command {
     Replay(Box<replay::ReplayArgs>),
     Run(run::RunArgs),
     Alerts(alerts::AlertsArgs),
+    Webhook(webhook::WebhookArgs),
     Check(check::CheckArgs),
     Test(test::TestArgs),
     Fields(fields::FieldsArgs),
@@ -66,6 +68,7 @@ fn dispatch(command: Command) -> Exit {
         Command::Replay(arguments) => replay::run(*arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
+        Command::Webhook(arguments) => webhook::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Fields(arguments) => fields::run(&arguments),
