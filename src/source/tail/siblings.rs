@@ -25,8 +25,24 @@ enum Age {
     Number(std::cmp::Reverse<u64>),
 }
 
+/// How often a folder is read in which files are renamed meanwhile.
+const LOOKS_MAX: usize = 8;
+
 /// All files of a log, oldest first, the log itself last.
 pub(super) fn list(base: &Path) -> Vec<Candidate> {
+    // A file that is renamed while its folder is read may be missed under both names. What is seen twice stood still.
+    let mut seen = look(base);
+    for _ in 1..LOOKS_MAX {
+        let again = look(base);
+        if again == seen {
+            break;
+        }
+        seen = again;
+    }
+    seen
+}
+
+fn look(base: &Path) -> Vec<Candidate> {
     let mut found: Vec<(Age, Candidate)> = Vec::new();
     let real = fs::canonicalize(base).ok().filter(|real| real != base);
     for log in [Some(base), real.as_deref()].into_iter().flatten() {
