@@ -171,6 +171,11 @@ impl Worker {
         }
     }
 
+    /// What it was told; a live pipeline moves the limit of the future with the clock, and learns of clusters.
+    pub fn settings_mut(&mut self) -> &mut WorkerSettings {
+        &mut self.settings
+    }
+
     /// Finds the events of a batch and matches them.
     pub fn process(&mut self, batch: &Batch) -> BatchResult {
         let mut job = Job {

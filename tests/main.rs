@@ -1,13 +1,16 @@
 //! Integration tests: one binary, so that it is linked once.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod crash;
 mod differential;
 mod hostile;
 mod language;
+mod live;
 mod redaction;
 mod replay;
 mod rules;
 mod samples;
 mod support;
 mod tidy;
+mod webhook;
 mod windows;

@@ -24,8 +24,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &["event", "rules"]),
     ("worker", &["normalize", "event", "rules", "engine", "source"]),
     ("alert", &["event", "rules", "engine"]),
+    ("journal", &["event", "rules", "engine", "alert"]),
     ("sink", &["event", "rules", "engine", "alert"]),
-    ("pipeline", &["source", "normalize", "event", "rules", "engine", "worker", "alert", "sink", "config"]),
+    ("pipeline", &["source", "normalize", "event", "rules", "engine", "worker", "alert", "journal", "sink", "config"]),
     ("ruletest", &["source", "event", "rules", "engine", "worker", "alert", "config"]),
     ("config", &[]),
     (
@@ -38,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "engine",
             "worker",
             "alert",
+            "journal",
             "sink",
             "pipeline",
             "ruletest",

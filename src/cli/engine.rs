@@ -7,7 +7,7 @@ use crate::config::Site;
 use crate::engine::matches::{ClusterId, Firing, Match, SourceId};
 use crate::engine::program::{CompileError, Program};
 use crate::engine::window::{self, Correlator};
-use crate::pipeline::{Analyzer, Windows};
+use crate::pipeline::{Analyzer, Windows, live};
 use crate::rules::{self, RuleSet, Severity, SourceFile};
 use crate::source::Batch;
 use crate::worker::{BatchResult, Worker, WorkerSettings};
@@ -78,6 +78,14 @@ impl Engine {
             ..WorkerSettings::default()
         };
         Ok(Engine { program: Arc::new(Program::compile(rules)?), worker, windows })
+    }
+
+    /// The engine of a live run, whose alerts leave as soon as their cluster's watermark lets them.
+    pub fn live(self) -> live::Core {
+        let (rules, captures) = (Arc::clone(&self.program.set), Arc::clone(&self.program.captures));
+        let settings = window::Settings { ordered_output: false, ..self.windows };
+        let windows = Correlator::new(Arc::clone(&rules), Arc::clone(&captures), settings);
+        live::Core { rules, captures, worker: Worker::new(self.program, self.worker), windows }
     }
 
     /// A worker for one thread.

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::pipeline::PipelineError;
+use crate::pipeline::live::LiveError;
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,16 +54,16 @@ impl Outcome {
 impl Exit {
     /// For an error that ended the program: a pipeline that broke off lost events, everything else was asked for wrongly.
     pub fn of(error: &anyhow::Error) -> Exit {
-        match error.downcast_ref::<PipelineError>() {
-            Some(_) => Exit::Lost,
-            None => Exit::Usage,
-        }
+        if error.is::<PipelineError>() || error.is::<LiveError>() { Exit::Lost } else { Exit::Usage }
     }
 }
 
 /// Whether the reader of standard output went away, which is no error.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    if let Some(LiveError::Output(error)) = error.downcast_ref() {
+        return broken(error);
+    }
     match error.downcast_ref::<PipelineError>() {
         Some(PipelineError::Output(error)) => broken(error),
         Some(_) => false,

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. stdout is data, stderr is for people.
 #![allow(clippy::disallowed_methods, reason = "the command line is where files, clock, environment and terminal enter")]
 
+mod alerts;
 mod check;
 mod color;
 mod dead_letter;
@@ -11,9 +12,11 @@ mod fields;
 mod progress;
 mod replay;
 mod rule_files;
+mod run;
 mod site_file;
 mod summary;
 mod test;
+mod webhook;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -34,6 +37,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Replay(Box<replay::ReplayArgs>),
+    Run(run::RunArgs),
+    Alerts(alerts::AlertsArgs),
+    Webhook(webhook::WebhookArgs),
     Check(check::CheckArgs),
     Test(test::TestArgs),
     Fields(fields::FieldsArgs),
@@ -62,6 +68,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: Command) -> Exit {
     let result = match command {
         Command::Replay(arguments) => replay::run(*arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Alerts(arguments) => alerts::run(&arguments),
+        Command::Webhook(arguments) => webhook::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Fields(arguments) => fields::run(&arguments),

@@ -149,7 +149,7 @@ enum FormatArg {
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum LevelArg {
+pub(super) enum LevelArg {
     Informational,
     Low,
     Medium,

@@ -41,8 +41,8 @@ pub struct Match {
     pub trace: Trace,
 }
 
-/// What an alert tells of an event: redacted, every text bounded.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What an alert tells of an event: redacted, every text bounded. The journal stores it; new fields go to its end.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Excerpt {
     /// `auditID`.
     pub audit_id: Box<str>,

@@ -191,9 +191,12 @@ struct Parts<'e> {
     known: HashMap<u64, Vec<(&'e Expr, u32)>>,
 }
 
+/// All parts, and per rule the numbers of its own.
+type Numbered = (Vec<Condition>, Vec<Box<[u32]>>);
+
 impl<'e> Parts<'e> {
-    /// The parts of all rules, and per rule its own.
-    fn of(rules: &'e RuleSet) -> Result<(Vec<Condition>, Vec<Box<[u32]>>), CompileError> {
+    /// The parts of all rules.
+    fn of(rules: &'e RuleSet) -> Result<Numbered, CompileError> {
         let mut parts = Parts::default();
         let mut of_rule = Vec::with_capacity(rules.rules.len());
         for rule in &rules.rules {

@@ -2,6 +2,7 @@
 
 pub mod ecs;
 pub mod falco;
+pub mod file;
 pub mod json;
 pub mod ocsf;
 pub mod table;

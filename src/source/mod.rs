@@ -5,6 +5,8 @@ pub mod decode;
 pub mod discover;
 pub mod merge;
 pub mod replay;
+pub mod tail;
+pub mod webhook;
 
 use std::path::PathBuf;
 

@@ -100,6 +100,21 @@ impl BlockReader {
         this
     }
 
+    /// The same from `position`, an offset behind decompression, on. The file is opened at the first read.
+    pub fn resume(kind: &InputKind, limits: Limits, position: u64) -> Self {
+        BlockReader {
+            kind: kind.clone(),
+            limits,
+            raw: Arc::default(),
+            reader: None,
+            coding: Coding::Gzip,
+            decoded: position,
+            carry: Vec::new(),
+            offset: position,
+            end: None,
+        }
+    }
+
     /// Closes the file until the next read, so that it costs no descriptor. Does nothing to standard input.
     pub fn park(&mut self) {
         if matches!(&self.kind, InputKind::Path(path) if path.is_file()) {
@@ -257,7 +272,7 @@ impl BlockReader {
 
 /// Where the last whole document of a block ends: behind a newline that no document goes across. JSON has no raw newline
 /// in strings, so the bytes around it tell, whether documents are lines or pretty-printed.
-fn document_boundary(bytes: &[u8]) -> Option<usize> {
+pub(super) fn document_boundary(bytes: &[u8]) -> Option<usize> {
     // The newline that ends the block is no candidate: what follows it is not known yet.
     let known = bytes.len().checked_sub(1)?;
     memrchr_iter(b'\n', &bytes[..known]).find_map(|newline| {
@@ -271,7 +286,7 @@ fn document_boundary(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The first event time that stands in `bytes`: of `stageTimestamp`, else of `requestReceivedTimestamp`.
-fn first_time(bytes: &[u8]) -> Option<i64> {
+pub fn first_time(bytes: &[u8]) -> Option<i64> {
     let first = |key: &[u8]| memmem::find_iter(bytes, key).find_map(|at| time_at(&bytes[at + key.len()..]));
     first(STAGE_KEY).or_else(|| first(RECEIVED_KEY))
 }

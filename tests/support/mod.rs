@@ -1,5 +1,6 @@
 //! What the tests of the command line share: running it, and logs made up for it.
 
+pub mod daemon;
 pub mod logs;
 
 use std::ffi::OsStr;

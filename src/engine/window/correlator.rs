@@ -101,6 +101,28 @@ impl Correlator {
         shared.finish(end, out);
     }
 
+    /// Puts a source where it was when the journal was written: how far it had been read (microseconds), and whether it
+    /// had ended. Nothing is released.
+    pub fn restore_source(&mut self, source: SourceId, cluster: ClusterId, front: Option<i64>, ended: bool) {
+        let marks = &mut self.lane(cluster).marks;
+        marks.reopen(source);
+        marks.read(source, front);
+        if ended {
+            marks.end(source);
+        }
+    }
+
+    /// Puts a cluster's watermark (microseconds) where it was when the journal was written; what it releases goes to
+    /// `out`, and was told before.
+    pub fn restore_watermark(&mut self, cluster: ClusterId, watermark: Option<i64>, out: &mut Vec<Firing>) {
+        self.lane(cluster).marks.publish(watermark);
+        let elsewhere = self.elsewhere(cluster);
+        let Correlator { lanes, shared } = self;
+        if let Some(lane) = lanes.get_mut(&cluster) {
+            lane.release(elsewhere, shared, out);
+        }
+    }
+
     /// What was counted so far.
     pub fn stats(&self) -> &WindowStats {
         &self.shared.stats

@@ -1,5 +1,7 @@
 //! What was typed becomes what was meant: durations, sizes, clusters and site lists, checked once.
 
+pub mod run;
+
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
@@ -26,6 +28,14 @@ pub enum ConfigError {
         file: String,
         /// What is wrong where.
         source: Box<serde_saphyr::Error>,
+    },
+    /// The daemon's configuration cannot be understood.
+    #[error("{file}: {what}")]
+    Run {
+        /// Its path.
+        file: String,
+        /// What is wrong, and what may have been meant.
+        what: String,
     },
     /// A trusted proxy is no network.
     #[error("{file}: trusted_proxies: {value:?} is neither an address nor a network such as 10.0.0.0/8")]

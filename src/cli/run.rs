@@ -1,0 +1,191 @@
+//! `auditwatch run`: the daemon.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+
+use super::engine::{self, Engine, Settings};
+use super::exit::{Exit, Outcome};
+use super::{rule_files, site_file};
+use crate::config::run::{FileSource, RunConfig, SinkConfig, SourceConfig, Start};
+use crate::event::time::format_micros;
+use crate::journal::Journal;
+use crate::pipeline::live::{Follow, Live, Plan, Posts, Report, Sink};
+use crate::sink::file::AlertFile;
+use crate::sink::text::printable;
+use crate::source::replay::{BLOCK_BYTES, Limits};
+use crate::source::tail::StartAt;
+use crate::source::webhook;
+
+/// Follow audit logs and tell alerts as they happen.
+///
+/// Positions, matches and alerts are kept in one file; after a crash nothing is lost and nothing is told twice.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Configuration file (YAML).
+    #[arg(short, long, value_name = "FILE", env = "AUDITWATCH_CONFIG")]
+    config: PathBuf,
+
+    /// Read what is there to its end, tell what is due, and stop.
+    #[arg(long)]
+    once: bool,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    let name = args.config.display().to_string();
+    let text = std::fs::read_to_string(&args.config).with_context(|| format!("configuration {name}"))?;
+    let config = RunConfig::parse(&args.config, &text)?;
+    let site = site_file::read(config.site.as_deref())?;
+    let loaded = engine::load(rule_files::collect(&config.rules, &config.add_rules)?, &site);
+    for message in loaded.errors.iter().chain(&loaded.warnings) {
+        let _ = writeln!(io::stderr().lock(), "{message}");
+    }
+    if !loaded.errors.is_empty() {
+        return Ok(Outcome { bad_rules: true, ..Default::default() }.exit());
+    }
+    let follow = follow(&config)?;
+    let settings = Settings { clusters: Vec::new(), site, lateness_us: config.lateness_us(), time_max: None };
+    let core = Engine::new(Arc::new(loaded.rules), settings)?.live();
+    let journal = Journal::open(&config.store.path)?;
+    let posts = if args.once { None } else { posts(&config)? };
+    let plan = Plan {
+        follow,
+        posts,
+        limits: Limits { block_bytes: BLOCK_BYTES, record_bytes: config.max_record.max(RECORD_BYTES_MIN) },
+        lateness_us: config.lateness_us(),
+        max_skew_us: config.max_skew,
+        retention_us: config.store.retention,
+        once: args.once,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
+    }
+    let mut log = say;
+    let live = Live::new(plan, core, journal, sinks(&config), &mut log)?;
+    say("ready");
+    let report = live.run(&stop)?;
+    say(&told(&report));
+    Ok(Outcome { lost: args.once && report.broken > 0, ..Default::default() }.exit())
+}
+
+/// A record limit below this would cut off every event.
+const RECORD_BYTES_MIN: usize = 4096;
+
+fn follow(config: &RunConfig) -> anyhow::Result<Vec<Follow>> {
+    let follow = |source: &FileSource| {
+        for path in &source.paths {
+            glob::Pattern::new(path).with_context(|| format!("sources: paths: {path}"))?;
+        }
+        Ok(Follow {
+            paths: source.paths.clone(),
+            start: match source.start_at {
+                Start::Beginning => StartAt::Beginning,
+                Start::End => StartAt::End,
+            },
+            cluster: source.cluster.clone().unwrap_or_else(|| config.cluster.clone()),
+            cluster_from: source.cluster_from.clone(),
+        })
+    };
+    let files = config.sources.iter().filter_map(|source| match source {
+        SourceConfig::File(file) => Some(file),
+        SourceConfig::Webhook(_) => None,
+    });
+    files.map(follow).collect()
+}
+
+/// Opens the webhook, if there is one.
+fn posts(config: &RunConfig) -> anyhow::Result<Option<Posts>> {
+    let found = config.sources.iter().find_map(|source| match source {
+        SourceConfig::Webhook(webhook) => Some(webhook),
+        SourceConfig::File(_) => None,
+    });
+    let Some(source) = found else { return Ok(None) };
+    let token = source.token_file.as_ref().map(|file| {
+        let token = std::fs::read_to_string(file).with_context(|| format!("sources: token_file {}", file.display()))?;
+        let token = token.trim().to_owned();
+        anyhow::ensure!(!token.is_empty(), "sources: token_file {}: it is empty", file.display());
+        Ok(token)
+    });
+    let settings = webhook::Settings {
+        listen: source.listen,
+        tls: source.tls.as_ref().map(|tls| webhook::TlsFiles {
+            cert: tls.cert_file.clone(),
+            key: tls.key_file.clone(),
+            client_ca: tls.client_ca_file.clone(),
+        }),
+        token: token.transpose()?,
+        body_bytes_max: source.max_body,
+    };
+    let open = webhook::start(&settings)?;
+    say(&format!("webhook: listening on {}", open.address));
+    Ok(Some(Posts {
+        posted: open.posted,
+        name: format!("webhook:{}", source.listen),
+        cluster: source.cluster.clone().unwrap_or_else(|| config.cluster.clone()),
+    }))
+}
+
+fn sinks(config: &RunConfig) -> Vec<Box<dyn Sink>> {
+    let sink = |sink: &SinkConfig| -> Box<dyn Sink> {
+        match sink {
+            SinkConfig::Stdout(_) => Box::new(Stdout),
+            SinkConfig::File(file) => Box::new(ToFile {
+                name: format!("file:{}", file.path.display()),
+                file: AlertFile::new(file.path.clone()),
+            }),
+        }
+    };
+    config.sinks.iter().map(sink).collect()
+}
+
+struct Stdout;
+
+impl Sink for Stdout {
+    fn name(&self) -> String {
+        "stdout".to_owned()
+    }
+
+    fn send(&mut self, alerts: &[(i64, String)]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        for (_, line) in alerts {
+            writeln!(out, "{line}")?;
+        }
+        out.flush()
+    }
+}
+
+struct ToFile {
+    name: String,
+    file: AlertFile,
+}
+
+impl Sink for ToFile {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn send(&mut self, alerts: &[(i64, String)]) -> io::Result<()> {
+        self.file.append(alerts.iter().map(|(_, line)| line.as_str()))
+    }
+}
+
+/// One line for people, with the time.
+fn say(text: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+    let now = format_micros(now);
+    let _ = writeln!(io::stderr().lock(), "{now} {}", printable(text));
+}
+
+fn told(report: &Report) -> String {
+    let Report { counts, matches, alerts, late, .. } = report;
+    format!(
+        "{} events in {} lines ({} unreadable, {} too large, {} no audit events), {matches} matches ({late} late), {alerts} new alerts",
+        counts.events, counts.lines, counts.unreadable, counts.too_large, counts.not_audit
+    )
+}

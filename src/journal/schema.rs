@@ -1,0 +1,44 @@
+//! The tables, and which version of them a file has.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::JournalError;
+
+/// The version of the tables below, kept in the file's `user_version`.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE streams(
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, cluster TEXT NOT NULL,
+    front INTEGER, ended INTEGER NOT NULL, position TEXT NOT NULL) STRICT;
+CREATE TABLE watermarks(cluster TEXT PRIMARY KEY, time_us INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE entries(seq INTEGER PRIMARY KEY AUTOINCREMENT, newest_us INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE alerts(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, time_us INTEGER NOT NULL,
+    stored_us INTEGER NOT NULL, level INTEGER NOT NULL, rule TEXT NOT NULL, reference TEXT NOT NULL,
+    username TEXT NOT NULL, body TEXT NOT NULL) STRICT;
+CREATE INDEX alerts_by_time ON alerts(time_us);
+CREATE TABLE sinks(name TEXT PRIMARY KEY, delivered INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Makes the tables in a new file, and sets how it is written: a commit is on the disk when it returns.
+pub(super) fn prepare(db: &mut Connection) -> Result<(), JournalError> {
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    // A log that has grown is cut again, so that one large commit does not hold its space for ever.
+    db.pragma_update(None, "journal_size_limit", 16 << 20)?;
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found == 0 {
+        transaction.execute_batch(TABLES)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    transaction.commit()?;
+    check(db)
+}
+
+/// Whether the file is one that this program understands.
+pub(super) fn check(db: &Connection) -> Result<(), JournalError> {
+    let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found == VERSION { Ok(()) } else { Err(JournalError::Version { found, known: VERSION }) }
+}

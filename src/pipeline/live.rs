@@ -1,0 +1,492 @@
+//! The live pipeline: sources that do not end, a journal, and sinks that are told from it. One thread reads, matches,
+//! folds windows and commits, in this order; what is not committed is not told, and is read again after a crash.
+//!
+//! A restart folds the journal's matches into windows again, each with the watermark of its time, and is then where it
+//! was. What fires while it does has been told: the alerts were committed with the matches that made them.
+
+mod deliver;
+mod follow;
+mod posts;
+mod recover;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::Receiver;
+
+use crate::alert::{Alert, Names, SourceName, meta};
+use crate::config::ClusterFrom;
+use crate::engine::CaptureTable;
+use crate::engine::matches::{ClusterId, Firing, Match, Origin};
+use crate::engine::window::Correlator;
+use crate::journal::{Commit, Entry, Journal, JournalError, Mark, NewAlert, Stored};
+use crate::rules::RuleSet;
+use crate::source::Batch;
+use crate::source::replay::Limits;
+use crate::source::tail::StartAt;
+use crate::source::webhook::Posted;
+use crate::worker::{Counts, Worker};
+pub use deliver::Sink;
+use follow::Stream;
+
+/// How long nothing is looked at when there is nothing to do.
+const POLL: Duration = Duration::from_millis(10);
+/// How often logs are looked for that were not there before.
+const DISCOVER_EVERY: Duration = Duration::from_secs(1);
+/// How often positions are committed when nothing matches.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How often old entries and alerts are removed.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// How many blocks are worked on between two commits, at most.
+const BLOCKS_PER_COMMIT: usize = 16;
+/// How long a commit that failed is waited for before it is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long a sink is waited for when everything was read.
+const SINKS_AT_LAST: Duration = Duration::from_secs(60);
+/// And when the run is to stop at once.
+const SINKS_AT_STOP: Duration = Duration::from_secs(2);
+/// How often it is tried when the run is to end.
+const LAST_TRIES: usize = 10;
+
+/// Logs to follow.
+#[derive(Debug, Clone)]
+pub struct Follow {
+    /// Paths and patterns.
+    pub paths: Vec<String>,
+    /// Where a log without a recorded position begins.
+    pub start: StartAt,
+    /// Their cluster.
+    pub cluster: String,
+    /// How the cluster is found in a log's path.
+    pub cluster_from: Option<ClusterFrom>,
+}
+
+/// A webhook to take events from.
+#[derive(Debug, Clone)]
+pub struct Posts {
+    /// What is posted.
+    pub posted: Receiver<Posted>,
+    /// What the journal calls it: `webhook:` and where it listens.
+    pub name: String,
+    /// The cluster of what is posted.
+    pub cluster: String,
+}
+
+/// What to do, and how.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Logs to follow.
+    pub follow: Vec<Follow>,
+    /// A webhook to take events from; not with `once`.
+    pub posts: Option<Posts>,
+    /// How they are cut.
+    pub limits: Limits,
+    /// How far behind the newest event a match may be, microseconds.
+    pub lateness_us: i64,
+    /// How far ahead of this machine's clock events may be, microseconds; 0 is off.
+    pub max_skew_us: i64,
+    /// How long alerts are kept, microseconds.
+    pub retention_us: i64,
+    /// Whether to stop when everything that is there was read.
+    pub once: bool,
+}
+
+/// The engine, ready to run.
+pub struct Core {
+    /// The rules that run.
+    pub rules: Arc<RuleSet>,
+    /// What their matches carry.
+    pub captures: Arc<CaptureTable>,
+    /// Matches events.
+    pub worker: Worker,
+    /// Folds matches.
+    pub windows: Correlator,
+}
+
+/// Why a live run stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    /// The journal could not be read, or not written at the end.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Standard output was closed by its reader.
+    #[error("cannot write alerts: {0}")]
+    Output(#[source] std::io::Error),
+    /// The operating system gave no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// Alerts were stored, but a sink did not take them before the end.
+    #[error("{0}; the alerts are stored and will be sent at the next start")]
+    Undelivered(String),
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// What was counted.
+    pub counts: Counts,
+    /// Matches of rules.
+    pub matches: u64,
+    /// Alerts stored for the first time.
+    pub alerts: u64,
+    /// Commits that failed and were tried again.
+    pub commit_failures: u64,
+    /// Restored matches whose rule is gone.
+    pub rules_gone: u64,
+    /// Matches that came too late for windows.
+    pub late: u64,
+    /// Inputs that ended before their end, or could not be read when the run ended.
+    pub broken: u64,
+}
+
+/// Tells people what they should know; one line each.
+pub type Log<'l> = &'l mut dyn FnMut(&str);
+
+/// A live run.
+pub struct Live<'l> {
+    plan: Plan,
+    core: Core,
+    journal: Journal,
+    sinks: Vec<deliver::Delivery>,
+    log: Log<'l>,
+    streams: Vec<Stream>,
+    /// The stream of what is posted.
+    post_stream: Option<usize>,
+    /// What was posted and is not answered yet.
+    owed: Vec<posts::Owed>,
+    /// By the journal's rows.
+    names: Vec<SourceName>,
+    clusters: Vec<String>,
+    /// What was committed last, by cluster.
+    watermarks: Vec<Option<i64>>,
+    pending: Commit,
+    firings: Vec<Firing>,
+    report: Report,
+    /// This machine's clock, microseconds; it never goes back.
+    clock_us: i64,
+    skew_told: bool,
+    /// Whether the last commit failed, and that was told.
+    stuck: bool,
+    /// Alerts known to be stored when sinks were told last.
+    delivered: u64,
+    committed_at: Instant,
+    discovered_at: Option<Instant>,
+    pruned_at: Instant,
+    reach_us: i64,
+}
+
+impl<'l> Live<'l> {
+    /// A run that has not begun; the journal is folded back here.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn new(
+        plan: Plan,
+        core: Core,
+        journal: Journal,
+        sinks: Vec<Box<dyn Sink>>,
+        log: Log<'l>,
+    ) -> Result<Live<'l>, LiveError> {
+        let reach_us = recover::reach_us(&core.rules);
+        let now = Instant::now();
+        let mut live = Live {
+            plan,
+            core,
+            journal,
+            sinks: Vec::new(),
+            log,
+            streams: Vec::new(),
+            post_stream: None,
+            owed: Vec::new(),
+            names: Vec::new(),
+            clusters: Vec::new(),
+            watermarks: Vec::new(),
+            pending: Commit::default(),
+            firings: Vec::new(),
+            report: Report::default(),
+            clock_us: 0,
+            skew_told: false,
+            stuck: false,
+            delivered: 0,
+            committed_at: now,
+            discovered_at: None,
+            pruned_at: now,
+            reach_us,
+        };
+        live.sinks = deliver::open(&mut live.journal, sinks)?;
+        live.recover()?;
+        live.open_posts()?;
+        Ok(live)
+    }
+
+    /// Runs until `stop` is set or, with `once`, until everything was read.
+    ///
+    /// # Errors
+    /// What could not be written before the end.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<Report, LiveError> {
+        // Nothing comes on the latter: it is waited on for the time alone.
+        let posted = self.plan.posts.as_ref().map_or_else(crossbeam_channel::never, |posts| posts.posted.clone());
+        // What was stored but not told before a crash.
+        self.deliver()?;
+        let mut waited = None;
+        loop {
+            self.tick();
+            self.discover()?;
+            let moved = self.read_some() | self.take_posts(waited.take());
+            self.silence();
+            let due = self.pending.is_urgent() || self.committed_at.elapsed() >= COMMIT_EVERY;
+            let stored = !due || self.commit();
+            if stored {
+                self.answer_posts();
+                self.deliver()?;
+                self.prune();
+            } else {
+                self.refuse_posts();
+            }
+            let nothing_left = !moved || !stored;
+            if stop.load(Ordering::Relaxed) || self.plan.once && nothing_left {
+                return self.end();
+            }
+            if !stored {
+                self.hold_on(stop);
+            } else if nothing_left {
+                waited = posted.recv_timeout(POLL).ok();
+            }
+        }
+    }
+
+    /// Tries to commit until it can be done, and reads nothing meanwhile.
+    fn hold_on(&mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            let _ = crossbeam_channel::never::<()>().recv_timeout(RETRY_AFTER);
+            self.refuse_posts();
+            if self.commit() {
+                return;
+            }
+        }
+    }
+
+    /// Commits what there is; with `once`, tells what is due at the newest event time.
+    fn end(mut self) -> Result<Report, LiveError> {
+        self.commit_at_last()?;
+        if self.plan.once {
+            // The watermark goes to the newest event, and this is not stored: more may come before the next run.
+            self.core.windows.finish(&mut self.firings);
+            self.store_firings();
+            self.commit_at_last()?;
+        }
+        self.deliver_within(if self.plan.once { SINKS_AT_LAST } else { SINKS_AT_STOP })?;
+        self.commit_at_last()?;
+        if let Some(failure) = self.sinks.iter().find_map(deliver::Delivery::failure) {
+            return Err(LiveError::Undelivered(failure));
+        }
+        self.report.broken += self.streams.iter().filter(|stream| stream.is_unreadable()).count() as u64;
+        self.report.late = self.core.windows.stats().late;
+        Ok(self.report)
+    }
+
+    /// Looks at the clock.
+    fn tick(&mut self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+        self.clock_us = self.clock_us.max(now);
+        let skew = (self.plan.max_skew_us > 0).then(|| (self.clock_us + self.plan.max_skew_us, self.clock_us));
+        self.core.worker.settings_mut().skew = skew;
+    }
+
+    /// Reads some blocks, from the stream that is furthest behind first. False if there was nothing to read.
+    fn read_some(&mut self) -> bool {
+        let mut moved = false;
+        for _ in 0..BLOCKS_PER_COMMIT {
+            // A stream with nothing to read lets the next one have its turn.
+            let mut order: Vec<usize> = (0..self.streams.len()).collect();
+            order.sort_by_key(|at| (self.streams[*at].known_front(), *at));
+            let next = order.into_iter().find_map(|at| Some((at, self.streams[at].read(self.plan.once)?)));
+            self.tell_notes();
+            let Some((at, batch)) = next else { break };
+            moved = true;
+            self.take(at, &batch);
+            self.streams[at].reuse(batch.bytes);
+        }
+        moved
+    }
+
+    /// Matches one batch and folds it in. Returns how many events it held.
+    fn take(&mut self, at: usize, batch: &Batch) -> u64 {
+        let mut result = self.core.worker.process(batch);
+        self.count(batch, &result.counts);
+        let matches = std::mem::take(&mut result.matches);
+        self.report.matches += matches.len() as u64;
+        let (source, cluster) = (batch.source, batch.cluster);
+        if !matches.is_empty() {
+            self.pending.entries.push(self.entry(batch, result.newest, &matches));
+        }
+        if !self.plan.once {
+            // A rule's alert leaves at once; windows will find it again, and its id drops the repeat.
+            let at_once: Vec<Firing> = matches.iter().filter_map(|m| self.at_once(m)).collect();
+            self.firings.extend(at_once);
+        }
+        self.core.windows.absorb(source, cluster, result.newest, matches, &mut self.firings);
+        let stream = &mut self.streams[at];
+        stream.front = stream.front.max(result.newest);
+        stream.ended = false;
+        self.store_firings();
+        result.counts.events
+    }
+
+    fn count(&mut self, batch: &Batch, counts: &Counts) {
+        self.report.counts.add(counts);
+        self.report.counts.too_large += batch.oversized.len() as u64;
+        let name = self.names.get(batch.source as usize).map_or("", |name| name.name.as_str());
+        if let Some(why) = &batch.broken {
+            self.report.broken += 1;
+            (self.log)(&format!("{name}: {why}"));
+        }
+        if counts.skewed > 0 && !self.skew_told {
+            self.skew_told = true;
+            (self.log)(&format!(
+                "{name}: events are later than this machine's clock and max_skew; they are given the time at which they \
+                 came, and hold back correlations until the clocks agree"
+            ));
+        }
+    }
+
+    /// What the journal keeps of a batch that matched.
+    fn entry(&self, batch: &Batch, newest: Option<i64>, matches: &[Match]) -> Entry {
+        let streams = self.streams.iter().filter(|s| s.cluster == batch.cluster && s.front.is_some());
+        Entry {
+            source: batch.source,
+            cluster: self.clusters[batch.cluster as usize].clone(),
+            marks: streams.map(|s| Mark { source: s.id, front: s.front, ended: s.ended }).collect(),
+            watermark: self.core.windows.watermark(batch.cluster),
+            newest,
+            matches: matches.iter().map(|m| Stored::new(m, &self.core.rules, &self.core.captures)).collect(),
+        }
+    }
+
+    /// The alert of a rule that needs no window.
+    fn at_once(&self, matched: &Match) -> Option<Firing> {
+        let rule = self.core.rules.rules.get(matched.rule as usize).filter(|rule| rule.alerts);
+        rule.zip(matched.time).map(|(_, time)| Firing {
+            origin: Origin::Rule(matched.rule),
+            time,
+            identity: matched.identity,
+            cluster: matched.cluster,
+            trace: matched.trace.clone(),
+            group: Vec::new(),
+            count: 1,
+            window: None,
+            events: vec![matched.trace.clone()],
+            evidence_truncated: false,
+            late: false,
+        })
+    }
+
+    /// Makes alerts of what fired, for the next commit.
+    fn store_firings(&mut self) {
+        let names = Names { rules: &self.core.rules, clusters: &self.clusters, sources: &self.names };
+        for firing in self.firings.drain(..) {
+            let alert = Alert::new(&firing, &names);
+            let rule = meta(firing.origin, &self.core.rules);
+            // An alert is strings and numbers, which can always be written.
+            let body = serde_json::to_string(&alert).unwrap_or_default();
+            self.pending.alerts.push(NewAlert {
+                time_us: alert.time_us,
+                level: rule.level as u8,
+                rule: rule.id.clone(),
+                reference: rule.reference.clone().unwrap_or_default(),
+                username: alert.actor.username,
+                id: alert.id,
+                body,
+            });
+        }
+    }
+
+    /// Sources that have had nothing for twice the lateness no longer hold the watermark.
+    fn silence(&mut self) {
+        let idle_after = Duration::from_micros(self.plan.lateness_us.max(0) as u64 * 2);
+        if self.plan.once {
+            return;
+        }
+        for stream in self.streams.iter_mut().filter(|s| !s.ended && s.idle_since.elapsed() >= idle_after) {
+            stream.ended = true;
+            stream.moved = true;
+            self.core.windows.finish_source(stream.id, &mut self.firings);
+        }
+        self.store_firings();
+    }
+
+    /// Commits positions, matches, watermarks and alerts together. False if it could not be done; then nothing is read
+    /// until it is, so that memory stays as it is.
+    fn commit(&mut self) -> bool {
+        self.committed_at = Instant::now();
+        self.gather();
+        if self.pending.is_empty() {
+            return true;
+        }
+        match self.journal.commit(&self.pending, self.clock_us) {
+            Ok(new) => {
+                self.report.alerts += new;
+                self.pending.clear();
+                if std::mem::take(&mut self.stuck) {
+                    (self.log)("store: can be written again; reading goes on");
+                }
+                true
+            }
+            Err(error) => {
+                self.report.commit_failures += 1;
+                if !std::mem::replace(&mut self.stuck, true) {
+                    (self.log)(&format!("{error}; nothing is read until it can be written, trying again"));
+                }
+                false
+            }
+        }
+    }
+
+    /// Adds what moved since the last commit.
+    fn gather(&mut self) {
+        for stream in self.streams.iter_mut().filter(|s| s.moved) {
+            stream.moved = false;
+            let row = stream.row(&self.clusters);
+            self.pending.streams.retain(|known| known.id != row.id);
+            self.pending.streams.push(row);
+        }
+        for (cluster, known) in (0..).zip(&mut self.watermarks) {
+            let now = self.core.windows.watermark(cluster as ClusterId);
+            if let Some(time) = now.filter(|_| now != *known) {
+                *known = now;
+                self.pending.watermarks.push((self.clusters[cluster as usize].clone(), time));
+            }
+        }
+    }
+
+    fn commit_at_last(&mut self) -> Result<(), LiveError> {
+        for _ in 1..LAST_TRIES {
+            if self.commit() {
+                return Ok(());
+            }
+            let _ = crossbeam_channel::never::<()>().recv_timeout(RETRY_AFTER);
+        }
+        self.gather();
+        self.report.alerts += self.journal.commit(&self.pending, self.clock_us)?;
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn prune(&mut self) {
+        if self.pruned_at.elapsed() < PRUNE_EVERY {
+            return;
+        }
+        self.pruned_at = Instant::now();
+        let slowest = self.watermarks.iter().flatten().min().map_or(i64::MIN, |time| time - self.reach_us);
+        if let Err(error) = self.journal.prune(slowest, self.clock_us - self.plan.retention_us) {
+            (self.log)(&format!("{error}; old alerts could not be removed"));
+        }
+    }
+
+    fn tell_notes(&mut self) {
+        for note in self.streams.iter_mut().flat_map(Stream::take_notes) {
+            (self.log)(&note);
+        }
+    }
+}

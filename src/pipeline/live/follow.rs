@@ -1,0 +1,219 @@
+//! The logs that are followed: found by path and pattern, each a stream of batches.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::{DISCOVER_EVERY, Follow, Live, LiveError};
+use crate::alert::SourceName;
+use crate::engine::matches::{ClusterId, SourceId};
+use crate::journal::StreamRow;
+use crate::source::Batch;
+use crate::source::tail::{StartAt, Tail};
+
+/// How many logs are followed at most: each holds an open file.
+const STREAMS_MAX: usize = 512;
+
+/// What a journal calls a log.
+const KEY: &str = "file:";
+
+/// A log that is followed.
+pub(super) struct Stream {
+    pub(super) id: SourceId,
+    key: String,
+    pub(super) cluster: ClusterId,
+    /// None for one whose events are posted.
+    tail: Option<Tail>,
+    /// Newest event time read.
+    pub(super) front: Option<i64>,
+    /// Time of its first event, before anything was read.
+    first: Option<i64>,
+    /// Whether it holds no watermark.
+    pub(super) ended: bool,
+    /// Since when there was nothing to read.
+    pub(super) idle_since: Instant,
+    /// Whether the journal does not know all of this yet.
+    pub(super) moved: bool,
+    buffer: Vec<u8>,
+}
+
+impl Stream {
+    /// How far it has got, for the order of reading.
+    pub(super) fn known_front(&self) -> Option<i64> {
+        self.front.max(self.first)
+    }
+
+    /// The next batch, if there is something to read.
+    pub(super) fn read(&mut self, to_the_end: bool) -> Option<Batch> {
+        let block = self.tail.as_mut()?.next_block(std::mem::take(&mut self.buffer), to_the_end)?;
+        self.idle_since = Instant::now();
+        self.moved = true;
+        Some(Batch {
+            seq: 0,
+            source: self.id,
+            cluster: self.cluster,
+            offset: block.offset,
+            bytes: block.bytes,
+            oversized: block.oversized,
+            last: false,
+            lost: block.broken.as_ref().is_some_and(|broken| broken.lost),
+            broken: block.broken.map(|broken| broken.why),
+        })
+    }
+
+    /// Takes a batch's memory back.
+    pub(super) fn reuse(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= 4 * crate::source::replay::BLOCK_BYTES {
+            self.buffer = buffer;
+        }
+    }
+
+    /// Whether its file is not there or cannot be read.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.tail.as_ref().is_some_and(Tail::is_failing)
+    }
+
+    pub(super) fn take_notes(&mut self) -> Vec<String> {
+        self.tail.as_mut().map(Tail::take_notes).unwrap_or_default()
+    }
+
+    /// What the journal keeps of it.
+    pub(super) fn row(&self, clusters: &[String]) -> StreamRow {
+        StreamRow {
+            id: self.id,
+            key: self.key.clone(),
+            cluster: clusters[self.cluster as usize].clone(),
+            front: self.front,
+            ended: self.ended,
+            position: self.tail.as_ref().map(Tail::position).unwrap_or_default(),
+        }
+    }
+}
+
+impl Live<'_> {
+    /// Looks for logs that were not there before.
+    pub(super) fn discover(&mut self) -> Result<(), LiveError> {
+        if self.discovered_at.is_some_and(|at| at.elapsed() < DISCOVER_EVERY) {
+            return Ok(());
+        }
+        self.discovered_at = Some(Instant::now());
+        let known = self.streams.len();
+        for number in 0..self.plan.follow.len() {
+            let follow = self.plan.follow[number].clone();
+            for base in bases(&follow.paths) {
+                self.follow(&follow, &base)?;
+            }
+        }
+        // All are announced before any is read, so that none is late because another was read first.
+        for stream in &mut self.streams[known..] {
+            if let (None, Some(tail)) = (stream.front, &mut stream.tail) {
+                let believed = self.clock_us + self.plan.max_skew_us;
+                stream.first = tail.peek_first_time().filter(|first| *first <= believed);
+                self.core.windows.add_source(stream.id, stream.cluster, stream.first);
+            }
+        }
+        self.tell_notes();
+        Ok(())
+    }
+
+    fn follow(&mut self, follow: &Follow, base: &Path) -> Result<(), LiveError> {
+        let key = format!("{KEY}{}", base.display());
+        if self.streams.iter().any(|stream| stream.key == key) || self.streams.len() >= STREAMS_MAX {
+            return Ok(());
+        }
+        let path = base.to_string_lossy();
+        let cluster = follow.cluster_from.as_ref().and_then(|from| from.find(&path)).unwrap_or(&follow.cluster);
+        self.stream(&key, cluster, Some((base, follow.start)))?;
+        if self.streams.len() == STREAMS_MAX {
+            (self.log)(&format!(
+                "{STREAMS_MAX} logs are followed, further ones are not: name fewer with sources.paths"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Adds a stream; returns its place.
+    pub(super) fn stream(
+        &mut self,
+        key: &str,
+        cluster: &str,
+        log: Option<(&Path, StartAt)>,
+    ) -> Result<usize, LiveError> {
+        let row = self.journal.stream(key, cluster)?;
+        let cluster = self.cluster(cluster);
+        self.name(&row);
+        self.streams.push(Stream {
+            id: row.id,
+            key: row.key,
+            cluster,
+            tail: log.map(|(base, start)| Tail::new(base, start, &row.position, self.plan.limits)),
+            front: row.front,
+            first: None,
+            ended: row.ended,
+            idle_since: Instant::now(),
+            moved: false,
+            buffer: Vec::new(),
+        });
+        Ok(self.streams.len() - 1)
+    }
+
+    /// The number of a cluster in this run.
+    pub(super) fn cluster(&mut self, name: &str) -> ClusterId {
+        if let Some(at) = self.clusters.iter().position(|known| known == name) {
+            return at as ClusterId;
+        }
+        self.clusters.push(name.to_owned());
+        self.watermarks.push(None);
+        self.core.worker.settings_mut().clusters = self.clusters.clone().into();
+        (self.clusters.len() - 1) as ClusterId
+    }
+
+    /// Remembers what alerts call a source.
+    pub(super) fn name(&mut self, row: &StreamRow) {
+        let at = row.id as usize;
+        if self.names.len() <= at {
+            self.names.resize(at + 1, SourceName { kind: "", name: String::new() });
+        }
+        let (kind, name) = match (row.key.strip_prefix(KEY), row.key.strip_prefix("webhook:")) {
+            (Some(path), _) => ("file", path),
+            (None, Some(address)) => ("webhook", address),
+            (None, None) => ("", row.key.as_str()),
+        };
+        self.names[at] = SourceName { kind, name: name.to_owned() };
+    }
+}
+
+/// The logs that paths and patterns stand for; a rotated file stands for its log. Two names of one file are one log.
+fn bases(paths: &[String]) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for path in paths {
+        if !path.contains(['*', '?', '[']) || Path::new(path).exists() {
+            found.insert(PathBuf::from(path));
+            continue;
+        }
+        // The pattern was read when the run began.
+        let matching = glob::glob(path).into_iter().flatten().flatten().filter(|path| path.is_file());
+        found.extend(matching.map(|path| Tail::base_of(&path).unwrap_or(path)));
+    }
+    let mut real = BTreeSet::new();
+    found.into_iter().filter(|path| real.insert(path.canonicalize().unwrap_or_else(|_| path.clone()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rotated_file_stands_for_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["audit.log", "audit-2026-11-23T10-00-00.000.log", "old-2026-11-23T10-00-00.000.log.gz", "b.log"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        std::os::unix::fs::symlink(dir.path().join("b.log"), dir.path().join("z.log")).unwrap();
+        let pattern = dir.path().join("*.log*").display().to_string();
+        let missing = dir.path().join("missing").display().to_string();
+        let found = bases(&[pattern, missing]);
+        let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["audit.log", "b.log", "missing", "old.log"]);
+    }
+}

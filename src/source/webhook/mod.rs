@@ -1,0 +1,256 @@
+//! The API server's audit webhook backend: `POST` of an EventList, at any path. A body is answered when what it matched
+//! is stored, and at once when there is no room: a receiver that lets it wait makes the API server keep its events in memory.
+//!
+//! Requests become [`Posted`] bodies on a bounded channel; whoever takes one owes it an answer.
+
+mod tls;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
+
+pub use tls::TlsFiles;
+
+/// Connections at once, at most; further ones are closed.
+const CONNECTIONS_MAX: usize = 256;
+/// Bodies that wait to be worked on, at most.
+const QUEUE_MAX: usize = 64;
+/// Memory of all bodies together, in KiB, beside one of the largest size.
+const BODIES_KIB_MAX: usize = 64 * 1024;
+/// How long a client may take for a handshake, for the headers of a request, or to send the next one.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an answer is waited for. The API server gives up after 30 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// How to listen.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where.
+    pub listen: SocketAddr,
+    /// Certificates; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+    /// The token that a client must bear.
+    pub token: Option<String>,
+    /// Largest body, in bytes.
+    pub body_bytes_max: usize,
+}
+
+/// Why no webhook could be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    /// The address cannot be listened on.
+    #[error("webhook: cannot listen on {listen}: {source}")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A certificate or key cannot be used.
+    #[error("webhook: {file}: {what}", file = file.display())]
+    Tls {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// What a client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// What was found is stored.
+    Stored,
+    /// The body is no EventList.
+    NotEvents,
+    /// It cannot be stored now.
+    Unavailable,
+}
+
+/// A body that was posted, and to whom an answer is owed. If it is dropped, the client is told to come again.
+#[derive(Debug)]
+pub struct Posted {
+    /// The body.
+    pub bytes: Vec<u8>,
+    answer: oneshot::Sender<Answer>,
+    /// Gives its room back when the answer is sent.
+    _room: OwnedSemaphorePermit,
+}
+
+impl Posted {
+    /// Takes the body away; what remains is to be answered.
+    pub fn take_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Answers the client.
+    pub fn answer(self, answer: Answer) {
+        // A client that has gone needs none.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// An open webhook. It listens as long as the process lives.
+#[derive(Debug)]
+pub struct Webhook {
+    /// Where it listens: with the port it was given, if none was asked for.
+    pub address: SocketAddr,
+    /// What is posted.
+    pub posted: Receiver<Posted>,
+}
+
+/// Listens, in a thread of its own.
+///
+/// # Errors
+/// The address is in use or not ours, or a certificate cannot be used.
+pub fn start(settings: &Settings) -> Result<Webhook, WebhookError> {
+    let acceptor = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+    let listen = |source| WebhookError::Listen { listen: settings.listen, source };
+    let listener = std::net::TcpListener::bind(settings.listen).map_err(listen)?;
+    listener.set_nonblocking(true).map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(listen)?;
+    let (sender, posted) = bounded(QUEUE_MAX);
+    let bodies = BODIES_KIB_MAX + settings.body_bytes_max / 1024 + 1;
+    let door = Arc::new(Door {
+        sender,
+        room: Arc::new(Semaphore::new(bodies)),
+        token: settings.token.as_deref().map(|token| Sha256::digest(token).into()),
+        body_bytes_max: settings.body_bytes_max,
+    });
+    let serve = move || runtime.block_on(accept(listener, acceptor, door));
+    thread::Builder::new().name("webhook".to_owned()).spawn(serve).map_err(listen)?;
+    Ok(Webhook { address, posted })
+}
+
+/// What every connection needs.
+struct Door {
+    sender: Sender<Posted>,
+    room: Arc<Semaphore>,
+    token: Option<[u8; 32]>,
+    body_bytes_max: usize,
+}
+
+async fn accept(listener: std::net::TcpListener, acceptor: Option<tls::Acceptor>, door: Arc<Door>) {
+    // Made in a runtime, of a socket that does not block: there is nothing that could fail.
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // No descriptors, most likely: others will be given back.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else { continue };
+        let (door, acceptor) = (Arc::clone(&door), acceptor.clone());
+        tokio::spawn(async move {
+            connection(stream, acceptor, door).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn connection(stream: TcpStream, acceptor: Option<tls::Acceptor>, door: Arc<Door>) {
+    let _ = stream.set_nodelay(true);
+    match acceptor {
+        None => serve(stream, door).await,
+        Some(acceptor) => {
+            // Whoever has no certificate is no client of ours.
+            if let Ok(Ok(stream)) = timeout(HEADER_TIMEOUT, acceptor.accept(stream)).await {
+                serve(stream, door).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, door: Arc<Door>) {
+    let service = service_fn(move |request| {
+        let door = Arc::clone(&door);
+        async move { Ok::<_, Infallible>(door.answer(request).await) }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(64 * 1024);
+    // A connection that breaks was the client's to break.
+    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+}
+
+impl Door {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if !self.is_known(&request) {
+            return say(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
+        }
+        if request.method() != Method::POST {
+            return say(StatusCode::METHOD_NOT_ALLOWED, "POST an audit.k8s.io EventList\n");
+        }
+        let declared = request.body().size_hint().exact().map_or(self.body_bytes_max, |bytes| bytes as usize);
+        if declared > self.body_bytes_max {
+            return say(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than max_body\n");
+        }
+        let room = Arc::clone(&self.room).try_acquire_many_owned((declared / 1024 + 1) as u32);
+        let Ok(room) = room else { return busy() };
+        let body = Limited::new(request.into_body(), self.body_bytes_max).collect();
+        let bytes = match timeout(BODY_TIMEOUT, body).await {
+            Ok(Ok(body)) => body.to_bytes().to_vec(),
+            Ok(Err(_)) => return say(StatusCode::BAD_REQUEST, "the body is cut off or larger than max_body\n"),
+            Err(_) => return say(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n"),
+        };
+        let (answer, answered) = oneshot::channel();
+        match self.sender.try_send(Posted { bytes, answer, _room: room }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return busy(),
+            Err(TrySendError::Disconnected(_)) => return unavailable(),
+        }
+        match timeout(ANSWER_TIMEOUT, answered).await {
+            Ok(Ok(Answer::Stored)) => say(StatusCode::OK, ""),
+            Ok(Ok(Answer::NotEvents)) => say(StatusCode::BAD_REQUEST, "not an audit.k8s.io EventList\n"),
+            Ok(Ok(Answer::Unavailable) | Err(_)) | Err(_) => unavailable(),
+        }
+    }
+
+    /// Whether the client bears the token. Digests are compared, so that time says nothing of the token.
+    fn is_known(&self, request: &Request<Incoming>) -> bool {
+        let Some(expected) = self.token else { return true };
+        let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let token = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        token.is_some_and(|(_, token)| <[u8; 32]>::from(Sha256::digest(token.trim())) == expected)
+    }
+}
+
+fn say(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/plain"));
+    response
+}
+
+fn again(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = say(status, text);
+    response.headers_mut().insert(RETRY_AFTER, hyper::header::HeaderValue::from_static("1"));
+    response
+}
+
+fn busy() -> Response<Full<Bytes>> {
+    again(StatusCode::TOO_MANY_REQUESTS, "too much at once\n")
+}
+
+fn unavailable() -> Response<Full<Bytes>> {
+    again(StatusCode::SERVICE_UNAVAILABLE, "cannot be stored now\n")
+}

@@ -1,0 +1,129 @@
+//! A daemon for tests: its configuration, its log and its store in one folder.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+use super::{Ran, auditwatch, ran};
+
+/// A folder with a configuration; the log is `audit.log` in it.
+pub struct Daemon {
+    pub dir: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// Follows `audit.log`, tells standard output. `more` is added to the configuration.
+    pub fn new(more: &str) -> Daemon {
+        let daemon = Daemon { dir: tempfile::tempdir().unwrap() };
+        let log = daemon.path("audit*.log");
+        daemon.configure(&format!("{{type: file, paths: [\"{}\"]}}", log.display()), more);
+        daemon
+    }
+
+    /// With another source, in the flow style of YAML.
+    pub fn with_source(source: &str) -> Daemon {
+        let daemon = Daemon { dir: tempfile::tempdir().unwrap() };
+        daemon.configure(source, "");
+        daemon
+    }
+
+    pub fn configure(&self, source: &str, more: &str) {
+        let store = self.path("state.db");
+        let text = format!("sources: [{source}]\nstore: {{path: \"{}\"}}\n{more}\n", store.display());
+        fs::write(self.path("run.yaml"), text).unwrap();
+    }
+
+    /// Runs it until the guard is dropped.
+    pub fn start(&self) -> Running {
+        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let err = BufReader::new(child.stderr.take().unwrap());
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut running = Running { child, err, out, said: String::new() };
+        running.wait_for("ready");
+        running
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn append(&self, text: &str) {
+        let log = OpenOptions::new().append(true).create(true).open(self.path("audit.log"));
+        log.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// As lumberjack does.
+    pub fn rotate(&self, n: usize) {
+        let to = self.path(&format!("audit-2026-11-23T{:02}-{:02}-{:02}.000.log", n / 3600, n / 60 % 60, n % 60));
+        fs::rename(self.path("audit.log"), to).unwrap();
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = auditwatch();
+        command.args(["run", "-c"]).arg(self.path("run.yaml"));
+        command
+    }
+
+    pub fn once(&self) -> Ran {
+        ran(self.command().arg("--once"))
+    }
+
+    /// The stored alerts.
+    pub fn stored(&self, args: &[&str]) -> Vec<Value> {
+        let store = self.path("state.db");
+        let ran = ran(auditwatch().args(["alerts", "--format", "json"]).args(args).arg("--store").arg(store));
+        ran.alerts()
+    }
+}
+
+/// A daemon that runs; it is killed when this is dropped.
+pub struct Running {
+    child: Child,
+    err: BufReader<ChildStderr>,
+    pub out: BufReader<ChildStdout>,
+    said: String,
+}
+
+impl Running {
+    /// Waits until it has said something on standard error; returns the line.
+    pub fn wait_for(&mut self, what: &str) -> String {
+        loop {
+            if let Some(line) = self.said.lines().find(|line| line.contains(what)) {
+                return line.to_owned();
+            }
+            assert!(self.err.read_line(&mut self.said).unwrap() > 0, "ended without {what:?}: {}", self.said);
+        }
+    }
+
+    /// The next alert that it tells.
+    pub fn next_alert(&mut self) -> Value {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The ids of alerts.
+pub fn ids(alerts: &[Value]) -> BTreeSet<String> {
+    let ids: BTreeSet<String> = alerts.iter().map(|alert| alert["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids.len(), alerts.len(), "an alert twice");
+    ids
+}
+
+/// Alerts by id, without the one field that may differ.
+pub fn by_id(mut alerts: Vec<Value>) -> Vec<Value> {
+    alerts.iter_mut().for_each(|alert| drop(alert.as_object_mut().unwrap().remove("source")));
+    alerts.sort_by_key(|alert| alert["id"].to_string());
+    alerts
+}

@@ -1,0 +1,186 @@
+//! The audit webhook: what is posted is stored before it is answered, and nobody but the API server is heard.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto};
+
+use crate::support::daemon::{Daemon, Running, by_id, ids};
+use crate::support::logs::{self, synthetic};
+use crate::support::replay;
+
+const PLAIN: &str = "{type: webhook, listen: '127.0.0.1:0', max_body: 1MiB}";
+
+fn address(running: &mut Running) -> String {
+    running.wait_for("listening on").rsplit(' ').next().unwrap().to_owned()
+}
+
+/// One request on a connection of its own: the status, and the whole answer.
+fn request(mut stream: impl Read + Write, method: &str, headers: &str, body: &[u8]) -> (u16, String) {
+    let head = format!(
+        "{method} /any/path HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
+        body.len()
+    );
+    // A server that refuses a body may close before it has read it.
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8(answer).unwrap();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer)
+}
+
+fn post(address: &str, body: &str) -> (u16, String) {
+    request(TcpStream::connect(address).unwrap(), "POST", "Content-Type: application/json\r\n", body.as_bytes())
+}
+
+fn list(events: &[Value]) -> String {
+    json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": events}).to_string()
+}
+
+#[test]
+fn what_is_answered_is_stored() {
+    let lines = synthetic(5, 1_500);
+    let daemon = Daemon::with_source(PLAIN);
+    let log = daemon.path("whole.txt");
+    logs::write(&log, &lines);
+    let expected = replay(&["--lateness", "60s"], [&log]);
+    let events: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for part in events.chunks(events.len() / 4 + 1) {
+        let mut running = daemon.start();
+        let address = address(&mut running);
+        for batch in part.chunks(100) {
+            assert_eq!(post(&address, &list(batch)).0, 200);
+        }
+        // Killed right after the answer.
+        drop(running);
+        let rules = expected.iter().filter(|alert| {
+            let told = alert["events"][0]["audit_id"].as_str().unwrap();
+            alert["kind"] == "rule" && part.iter().any(|event| event["auditID"] == told)
+        });
+        let rules: Vec<Value> = rules.cloned().collect();
+        let stored = ids(&daemon.stored(&[]));
+        assert!(!rules.is_empty() && ids(&rules).is_subset(&stored));
+    }
+    assert_eq!(daemon.once().code, Some(0));
+    let ids_of = |alerts: Vec<Value>| ids(&by_id(alerts));
+    assert_eq!(ids_of(daemon.stored(&[])), ids_of(expected));
+}
+
+#[test]
+fn says_what_is_wrong_with_a_request() {
+    let daemon = Daemon::with_source(PLAIN);
+    let mut running = daemon.start();
+    let address = address(&mut running);
+    let good = logs::secrets_listed("a", 0);
+    let torn = list(std::slice::from_ref(&good));
+    let torn = torn[..torn.len() - 2].to_owned() + ",{\"auditID\": nonsense}]}";
+    for (body, status) in [
+        (list(&[]), 200),
+        (list(&[json!({"odd": 1}), good.clone()]), 200),
+        (list(&[json!({"odd": 1})]), 200),
+        (torn, 200),
+        ("[]".to_owned(), 400),
+        ("not JSON".to_owned(), 400),
+        (String::new(), 400),
+        ("[".repeat(500_000), 400),
+        ("x".repeat(1 << 21), 413),
+    ] {
+        assert_eq!(post(&address, &body).0, status, "{}", &body[..body.len().min(300)]);
+    }
+    assert_eq!(request(TcpStream::connect(&address).unwrap(), "GET", "", b"").0, 405);
+    // Connections that say nothing do not keep others out.
+    let silent: Vec<_> = (0..100).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    assert_eq!(post(&address, &list(&[good])).0, 200);
+    drop(silent);
+}
+
+#[test]
+fn a_store_that_cannot_be_written_sends_clients_away() {
+    let daemon = Daemon::with_source(PLAIN);
+    let mut running = daemon.start();
+    let address = address(&mut running);
+    let lock = rusqlite::Connection::open(daemon.path("state.db")).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (status, answer) = post(&address, &list(&[logs::secrets_listed("a", 0)]));
+    assert!(status == 503 && answer.to_lowercase().contains("retry-after: 1"), "{answer}");
+    lock.execute_batch("ROLLBACK").unwrap();
+    running.wait_for("can be written again");
+    assert_eq!(post(&address, &list(&[logs::secrets_listed("a", 0)])).0, 200);
+    let stored = daemon.stored(&["--rule", "SEC-001"]);
+    assert_eq!(stored.len(), 1);
+}
+
+#[test]
+fn a_client_needs_its_token() {
+    let daemon = Daemon::with_source(PLAIN);
+    std::fs::write(daemon.path("token"), "s3cret\n").unwrap();
+    let token = daemon.path("token");
+    daemon.configure(&PLAIN.replace('}', &format!(", token_file: \"{}\"}}", token.display())), "");
+    let mut running = daemon.start();
+    let address = address(&mut running);
+    let body = list(&[logs::secrets_listed("a", 0)]);
+    for (header, status) in [
+        ("", 401),
+        ("Authorization: Bearer other\r\n", 401),
+        ("Authorization: Basic s3cret\r\n", 401),
+        ("authorization: bearer s3cret\r\n", 200),
+    ] {
+        let stream = TcpStream::connect(&address).unwrap();
+        assert_eq!(request(stream, "POST", header, body.as_bytes()).0, status, "{header}");
+    }
+}
+
+#[test]
+fn a_client_needs_its_certificate() {
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let authority_pem = authority.self_signed(&authority_key).unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let issued = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        (rcgen::CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap(), key)
+    };
+    let daemon = Daemon::with_source(PLAIN);
+    let (server, server_key) = issued("localhost");
+    std::fs::write(daemon.path("tls.crt"), server.pem()).unwrap();
+    std::fs::write(daemon.path("tls.key"), server_key.serialize_pem()).unwrap();
+    std::fs::write(daemon.path("ca.crt"), authority_pem.pem()).unwrap();
+    let path = |name: &str| daemon.path(name).display().to_string();
+    let tls = format!(
+        "cert_file: \"{}\", key_file: \"{}\", client_ca_file: \"{}\"",
+        path("tls.crt"),
+        path("tls.key"),
+        path("ca.crt")
+    );
+    daemon.configure(&PLAIN.replace('}', &format!(", tls: {{{tls}}}}}")), "");
+    let mut running = daemon.start();
+    let address = address(&mut running);
+
+    let connect = |certificate: bool| {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority_pem.der().clone()).unwrap();
+        let provider = Arc::new(crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots);
+        let (client, key) = issued("apiserver");
+        let config = match certificate {
+            true => {
+                let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+                config.with_client_auth_cert(vec![client.der().clone()], key).unwrap()
+            }
+            false => config.with_no_client_auth(),
+        };
+        let name = ServerName::try_from("localhost").unwrap();
+        let client = ClientConnection::new(Arc::new(config), name).unwrap();
+        StreamOwned::new(client, TcpStream::connect(&address).unwrap())
+    };
+    let body = list(&[logs::secrets_listed("a", 0)]);
+    assert_eq!(request(connect(true), "POST", "", body.as_bytes()).0, 200);
+    assert_eq!(request(connect(false), "POST", "", body.as_bytes()).0, 0);
+    assert_eq!(post(&address, &body).0, 0, "plain HTTP");
+}
