@@ -1,5 +1,5 @@
 //! What a match keeps of its event: the texts that an alert may tell, and the values that correlations group by or count,
-//! one after the other in one allocation. Most matches only feed windows and are never told; redaction, and the readable
+//! one after the other, on one sheet with those of the other events of the batch. Most matches only feed windows and are never told; redaction, and the readable
 //! [`Excerpt`], are for the few that are.
 //!
 //! A trace lives in memory only. Whatever leaves the process goes through [`Trace::excerpt`] and [`Captured::shown`],
