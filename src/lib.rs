@@ -22,7 +22,7 @@
 //! 6. [`worker`] is steps 2 to 5 for one batch: a pure function that any number of threads may run.
 //! 7. [`alert`] makes what a user reads from what fired, with an id that is the same in every run.
 //! 8. [`journal`] keeps what a daemon must not forget: positions, matches and alerts, committed together.
-//! 9. [`sink`] renders alerts and writes them.
+//! 9. [`sink`] renders alerts and writes them; [`metrics`] counts, and [`admin`] tells the counts to whoever scrapes them.
 //! 10. [`pipeline`] owns the threads, the bounded channels between them, and the order in which results count.
 //!
 //! [`config`] turns what was typed into what was meant, and [`cli`] is one file per subcommand.
@@ -82,6 +82,10 @@ pub mod alert;
 pub mod journal;
 
 pub mod sink;
+
+pub mod metrics;
+
+pub mod admin;
 
 pub mod pipeline;
 

@@ -11,10 +11,11 @@ use anyhow::Context;
 use super::engine::{self, Engine, Settings};
 use super::exit::{Exit, Outcome};
 use super::{rule_files, site_file};
+use crate::admin;
 use crate::config::run::{FileSource, RunConfig, SinkConfig, SourceConfig, Start};
 use crate::event::time::format_micros;
 use crate::journal::Journal;
-use crate::pipeline::live::{Follow, Live, Plan, Posts, Report, Sink};
+use crate::pipeline::live::{Follow, Live, Plan, Posts, Report, Sink, Watched};
 use crate::sink::file::AlertFile;
 use crate::sink::text::printable;
 use crate::source::replay::{BLOCK_BYTES, Limits};
@@ -66,8 +67,13 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
+    let watched = Watched::default();
+    if let Some(admin) = config.admin.as_ref().filter(|_| !args.once) {
+        let address = admin::start(admin.listen, watched.metrics.clone(), Arc::clone(&watched.health))?;
+        say(&format!("admin: listening on {address}"));
+    }
     let mut log = say;
-    let live = Live::new(plan, core, journal, sinks(&config), &mut log)?;
+    let live = Live::new(plan, core, journal, sinks(&config), watched, &mut log)?;
     say("ready");
     let report = live.run(&stop)?;
     say(&told(&report));
@@ -126,6 +132,7 @@ fn posts(config: &RunConfig) -> anyhow::Result<Option<Posts>> {
     say(&format!("webhook: listening on {}", open.address));
     Ok(Some(Posts {
         posted: open.posted,
+        answered: open.answered,
         name: format!("webhook:{}", source.listen),
         cluster: source.cluster.clone().unwrap_or_else(|| config.cluster.clone()),
     }))

@@ -41,6 +41,18 @@ pub struct RunConfig {
     /// Where alerts go; standard output if nothing is said.
     #[serde(default = "sinks_default")]
     pub sinks: Vec<SinkConfig>,
+    /// Where metrics and health are told; nowhere if nothing is said.
+    #[serde(default)]
+    pub admin: Option<AdminConfig>,
+}
+
+/// Where metrics and health are told.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Where to listen; this machine only, unless said.
+    #[serde(default = "admin_listen_default")]
+    pub listen: SocketAddr,
 }
 
 /// A source of events.
@@ -250,6 +262,10 @@ fn max_body_default() -> usize {
     32 << 20
 }
 
+fn admin_listen_default() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9090))
+}
+
 fn max_skew_default() -> i64 {
     300_000_000
 }
@@ -327,7 +343,9 @@ mod tests {
         let more = format!("{SMALL}lateness: 0\nmax_skew: 1h\nmax_record: 1MiB\nsinks: []\ncluster: eu\n");
         let config = parse(&more).unwrap();
         assert_eq!((config.lateness_us(), config.max_skew, config.max_record), (0, 3_600_000_000, 1 << 20));
-        assert!(config.sinks.is_empty() && config.cluster == "eu");
+        assert!(config.sinks.is_empty() && config.cluster == "eu" && config.admin.is_none());
+        let admin = parse(&format!("{SMALL}admin: {{}}")).unwrap().admin.unwrap();
+        assert_eq!(admin.listen.to_string(), "127.0.0.1:9090");
     }
 
     #[test]

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
+use crate::rules::Level;
+
 pub use record::{Entry, Mark, Restorer, Stored};
 
 /// How long a reader waits for the writer, and the other way round.
@@ -85,8 +87,8 @@ pub struct NewAlert {
     pub id: String,
     /// Event time, microseconds.
     pub time_us: i64,
-    /// 0 (informational) to 4 (critical).
-    pub level: u8,
+    /// The rule's level; stored as 0 (informational) to 4 (critical).
+    pub level: Level,
     /// The rule's id.
     pub rule: String,
     /// The rule's short id, or empty.
@@ -224,13 +226,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Commits everything, or nothing. Returns how many of the alerts were new.
+    /// Commits everything, or nothing. Returns which of the alerts were new, by their places in `work`.
     ///
     /// # Errors
     /// The disk is full or broken; the same may be tried again later.
-    pub fn commit(&mut self, work: &Commit, now_us: i64) -> Result<u64, JournalError> {
+    pub fn commit(&mut self, work: &Commit, now_us: i64) -> Result<Vec<usize>, JournalError> {
         let transaction = self.db.transaction()?;
-        let mut told = 0;
+        let mut told = Vec::new();
         {
             let mut add = transaction.prepare_cached("INSERT INTO entries(newest_us, body) VALUES (?1, ?2)")?;
             for entry in &work.entries {
@@ -253,9 +255,11 @@ impl Journal {
                 "INSERT INTO alerts(id, time_us, stored_us, level, rule, reference, username, body)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT(id) DO NOTHING",
             )?;
-            for a in &work.alerts {
-                let values = params![a.id, a.time_us, now_us, a.level, a.rule, a.reference, a.username, a.body];
-                told += tell.execute(values)? as u64;
+            for (at, a) in work.alerts.iter().enumerate() {
+                let values = params![a.id, a.time_us, now_us, a.level as u8, a.rule, a.reference, a.username, a.body];
+                if tell.execute(values)? > 0 {
+                    told.push(at);
+                }
             }
             let mut deliver = transaction.prepare_cached("UPDATE sinks SET delivered = ?2 WHERE name = ?1")?;
             for (sink, seq) in &work.delivered {
@@ -264,6 +268,12 @@ impl Journal {
         }
         transaction.commit()?;
         Ok(told)
+    }
+
+    /// Bytes on disk, with the write-ahead log; 0 if they cannot be told.
+    pub fn bytes(&self) -> u64 {
+        let size = |path: String| std::fs::metadata(path).map_or(0, |file| file.len());
+        self.db.path().map_or(0, |path| size(path.to_owned()) + size(format!("{path}-wal")))
     }
 
     /// Forgets matches with an event time before `entries_us` and alerts stored before `alerts_us` (microseconds).

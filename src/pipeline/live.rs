@@ -8,6 +8,8 @@ mod deliver;
 mod follow;
 mod posts;
 mod recover;
+mod store;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,17 +20,19 @@ use crossbeam_channel::Receiver;
 use crate::alert::{Alert, Names, SourceName, meta};
 use crate::config::ClusterFrom;
 use crate::engine::CaptureTable;
-use crate::engine::matches::{ClusterId, Firing, Match, Origin};
+use crate::engine::matches::{Firing, Match, Origin};
 use crate::engine::window::Correlator;
 use crate::journal::{Commit, Entry, Journal, JournalError, Mark, NewAlert, Stored};
 use crate::rules::RuleSet;
 use crate::source::Batch;
 use crate::source::replay::Limits;
 use crate::source::tail::StartAt;
-use crate::source::webhook::Posted;
+use crate::source::webhook::{Answered, Posted};
 use crate::worker::{Counts, Worker};
 pub use deliver::Sink;
 use follow::Stream;
+use watch::Watch;
+pub use watch::Watched;
 
 /// How long nothing is looked at when there is nothing to do.
 const POLL: Duration = Duration::from_millis(10);
@@ -71,6 +75,8 @@ pub struct Posts {
     pub name: String,
     /// The cluster of what is posted.
     pub cluster: String,
+    /// What was answered, to be counted.
+    pub answered: Arc<Answered>,
 }
 
 /// What to do, and how.
@@ -170,6 +176,7 @@ pub struct Live<'l> {
     stuck: bool,
     /// Alerts known to be stored when sinks were told last.
     delivered: u64,
+    watch: Watch,
     committed_at: Instant,
     discovered_at: Option<Instant>,
     pruned_at: Instant,
@@ -186,10 +193,12 @@ impl<'l> Live<'l> {
         core: Core,
         journal: Journal,
         sinks: Vec<Box<dyn Sink>>,
+        watched: Watched,
         log: Log<'l>,
     ) -> Result<Live<'l>, LiveError> {
         let reach_us = recover::reach_us(&core.rules);
         let now = Instant::now();
+        let watch = Watch::new(watched, &core.rules);
         let mut live = Live {
             plan,
             core,
@@ -209,6 +218,7 @@ impl<'l> Live<'l> {
             skew_told: false,
             stuck: false,
             delivered: 0,
+            watch,
             committed_at: now,
             discovered_at: None,
             pruned_at: now,
@@ -232,6 +242,7 @@ impl<'l> Live<'l> {
         let mut waited = None;
         loop {
             self.tick();
+            self.observe();
             self.discover()?;
             let moved = self.read_some() | self.take_posts(waited.take());
             self.silence();
@@ -260,6 +271,7 @@ impl<'l> Live<'l> {
     fn hold_on(&mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let _ = crossbeam_channel::never::<()>().recv_timeout(RETRY_AFTER);
+            self.observe();
             self.refuse_posts();
             if self.commit() {
                 return;
@@ -317,6 +329,7 @@ impl<'l> Live<'l> {
         self.count(batch, &result.counts);
         let matches = std::mem::take(&mut result.matches);
         self.report.matches += matches.len() as u64;
+        self.watch.matched(&matches);
         let (source, cluster) = (batch.source, batch.cluster);
         if !matches.is_empty() {
             self.pending.entries.push(self.entry(batch, result.newest, &matches));
@@ -329,6 +342,7 @@ impl<'l> Live<'l> {
         self.core.windows.absorb(source, cluster, result.newest, matches, &mut self.firings);
         let stream = &mut self.streams[at];
         stream.front = stream.front.max(result.newest);
+        self.watch.front(source, stream.front);
         stream.ended = false;
         self.store_firings();
         result.counts.events
@@ -338,6 +352,7 @@ impl<'l> Live<'l> {
         self.report.counts.add(counts);
         self.report.counts.too_large += batch.oversized.len() as u64;
         let name = self.names.get(batch.source as usize).map_or("", |name| name.name.as_str());
+        self.watch.batch(batch, name, counts);
         if let Some(why) = &batch.broken {
             self.report.broken += 1;
             (self.log)(&format!("{name}: {why}"));
@@ -392,7 +407,7 @@ impl<'l> Live<'l> {
             let body = serde_json::to_string(&alert).unwrap_or_default();
             self.pending.alerts.push(NewAlert {
                 time_us: alert.time_us,
-                level: rule.level as u8,
+                level: rule.level,
                 rule: rule.id.clone(),
                 reference: rule.reference.clone().unwrap_or_default(),
                 username: alert.actor.username,
@@ -414,74 +429,6 @@ impl<'l> Live<'l> {
             self.core.windows.finish_source(stream.id, &mut self.firings);
         }
         self.store_firings();
-    }
-
-    /// Commits positions, matches, watermarks and alerts together. False if it could not be done; then nothing is read
-    /// until it is, so that memory stays as it is.
-    fn commit(&mut self) -> bool {
-        self.committed_at = Instant::now();
-        self.gather();
-        if self.pending.is_empty() {
-            return true;
-        }
-        match self.journal.commit(&self.pending, self.clock_us) {
-            Ok(new) => {
-                self.report.alerts += new;
-                self.pending.clear();
-                if std::mem::take(&mut self.stuck) {
-                    (self.log)("store: can be written again; reading goes on");
-                }
-                true
-            }
-            Err(error) => {
-                self.report.commit_failures += 1;
-                if !std::mem::replace(&mut self.stuck, true) {
-                    (self.log)(&format!("{error}; nothing is read until it can be written, trying again"));
-                }
-                false
-            }
-        }
-    }
-
-    /// Adds what moved since the last commit.
-    fn gather(&mut self) {
-        for stream in self.streams.iter_mut().filter(|s| s.moved) {
-            stream.moved = false;
-            let row = stream.row(&self.clusters);
-            self.pending.streams.retain(|known| known.id != row.id);
-            self.pending.streams.push(row);
-        }
-        for (cluster, known) in (0..).zip(&mut self.watermarks) {
-            let now = self.core.windows.watermark(cluster as ClusterId);
-            if let Some(time) = now.filter(|_| now != *known) {
-                *known = now;
-                self.pending.watermarks.push((self.clusters[cluster as usize].clone(), time));
-            }
-        }
-    }
-
-    fn commit_at_last(&mut self) -> Result<(), LiveError> {
-        for _ in 1..LAST_TRIES {
-            if self.commit() {
-                return Ok(());
-            }
-            let _ = crossbeam_channel::never::<()>().recv_timeout(RETRY_AFTER);
-        }
-        self.gather();
-        self.report.alerts += self.journal.commit(&self.pending, self.clock_us)?;
-        self.pending.clear();
-        Ok(())
-    }
-
-    fn prune(&mut self) {
-        if self.pruned_at.elapsed() < PRUNE_EVERY {
-            return;
-        }
-        self.pruned_at = Instant::now();
-        let slowest = self.watermarks.iter().flatten().min().map_or(i64::MIN, |time| time - self.reach_us);
-        if let Err(error) = self.journal.prune(slowest, self.clock_us - self.plan.retention_us) {
-            (self.log)(&format!("{error}; old alerts could not be removed"));
-        }
     }
 
     fn tell_notes(&mut self) {

@@ -69,6 +69,19 @@ pub enum Level {
     Critical,
 }
 
+impl Level {
+    /// As rules write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Informational => "informational",
+            Level::Low => "low",
+            Level::Medium => "medium",
+            Level::High => "high",
+            Level::Critical => "critical",
+        }
+    }
+}
+
 /// What is known about a rule or correlation besides its condition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Meta {

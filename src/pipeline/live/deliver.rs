@@ -42,6 +42,10 @@ pub(super) struct Delivery {
     taken: i64,
     /// Whether there may be more to take.
     behind: bool,
+    /// Alerts in the lot it works on, alerts it took, and lots it refused since the start.
+    lot: u64,
+    took: u64,
+    refused: u64,
     failure: Option<(String, Duration, Instant)>,
 }
 
@@ -59,13 +63,29 @@ impl Delivery {
         };
         // Nobody waits for it at the end: it may wait for a reader for ever.
         thread::Builder::new().name(format!("sink {name}")).spawn(work)?;
-        Ok(Delivery { name, to, from, working_on: None, taken, behind: true, failure: None })
+        Ok(Delivery {
+            name,
+            to,
+            from,
+            working_on: None,
+            taken,
+            behind: true,
+            lot: 0,
+            took: 0,
+            refused: 0,
+            failure: None,
+        })
     }
 
     /// What it has not taken, and why.
     pub(super) fn failure(&self) -> Option<String> {
         let slow = || self.behind.then(|| format!("sink {}: is too slow", self.name));
         self.failure.as_ref().map(|(what, ..)| what.clone()).or_else(slow)
+    }
+
+    /// Its name, the alerts it took, the lots it refused, and whether there is more to take.
+    pub(super) fn state(&self) -> (&str, u64, u64, bool) {
+        (&self.name, self.took, self.refused, self.behind)
     }
 
     fn is_waiting(&self) -> bool {
@@ -78,6 +98,7 @@ impl Delivery {
             let alerts = journal.alerts_after(self.taken, ALERTS_AT_ONCE)?;
             self.working_on = alerts.last().map(|(last, _)| *last);
             self.behind = self.working_on.is_some();
+            self.lot = alerts.len() as u64;
             if self.behind {
                 // It is free, so there is room.
                 let _ = self.to.try_send(alerts);
@@ -92,6 +113,7 @@ impl Delivery {
         let error = match result {
             Ok(()) => {
                 self.taken = last.unwrap_or(self.taken);
+                self.took += self.lot;
                 if self.failure.take().is_some() {
                     log(&format!("sink {}: takes alerts again", self.name));
                 }
@@ -100,6 +122,7 @@ impl Delivery {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(LiveError::Output(error)),
             Err(error) => error,
         };
+        self.refused += 1;
         let what = format!("sink {}: {error}", self.name);
         let wait = match &self.failure {
             Some((_, wait, _)) => (*wait * 2).min(RETRY_MAX),

@@ -98,12 +98,7 @@ impl Live<'_> {
         }
         self.discovered_at = Some(Instant::now());
         let known = self.streams.len();
-        for number in 0..self.plan.follow.len() {
-            let follow = self.plan.follow[number].clone();
-            for base in bases(&follow.paths) {
-                self.follow(&follow, &base)?;
-            }
-        }
+        let found = self.follow_all();
         // All are announced before any is read, so that none is late because another was read first.
         for stream in &mut self.streams[known..] {
             if let (None, Some(tail)) = (stream.front, &mut stream.tail) {
@@ -113,6 +108,23 @@ impl Live<'_> {
             }
         }
         self.tell_notes();
+        match found {
+            // A log cannot be followed before the store knows it: it is found again at the next look.
+            Err(LiveError::Journal(error)) if !self.plan.once => self.store_fails(&error),
+            Err(error) => return Err(error),
+            Ok(()) if self.streams.len() > known => self.store_works(),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn follow_all(&mut self) -> Result<(), LiveError> {
+        for number in 0..self.plan.follow.len() {
+            let follow = self.plan.follow[number].clone();
+            for base in bases(&follow.paths) {
+                self.follow(&follow, &base)?;
+            }
+        }
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -115,6 +116,34 @@ pub struct Webhook {
     pub address: SocketAddr,
     /// What is posted.
     pub posted: Receiver<Posted>,
+    /// What was answered.
+    pub answered: Arc<Answered>,
+}
+
+/// How often which answer was given.
+#[derive(Debug, Default)]
+pub struct Answered {
+    by_code: [AtomicU64; CODES.len()],
+    /// Connections closed because there were too many.
+    refused: AtomicU64,
+}
+
+/// The answers that are counted each for itself.
+const CODES: [&str; 8] = ["200", "400", "401", "405", "408", "413", "429", "503"];
+
+impl Answered {
+    fn count(&self, status: StatusCode) {
+        let of_code = CODES.iter().zip(&self.by_code).find(|(code, _)| **code == status.as_str());
+        if let Some((_, count)) = of_code {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Status codes with the number of times they were answered; `closed` for connections that got none.
+    pub fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = CODES.iter().zip(&self.by_code).map(|(code, count)| (*code, count.load(Ordering::Relaxed)));
+        all.chain([("closed", self.refused.load(Ordering::Relaxed))])
+    }
 }
 
 /// Listens, in a thread of its own.
@@ -135,10 +164,12 @@ pub fn start(settings: &Settings) -> Result<Webhook, WebhookError> {
         room: Arc::new(Semaphore::new(bodies)),
         token: settings.token.as_deref().map(|token| Sha256::digest(token).into()),
         body_bytes_max: settings.body_bytes_max,
+        answered: Arc::default(),
     });
+    let answered = Arc::clone(&door.answered);
     let serve = move || runtime.block_on(accept(listener, acceptor, door));
     thread::Builder::new().name("webhook".to_owned()).spawn(serve).map_err(listen)?;
-    Ok(Webhook { address, posted })
+    Ok(Webhook { address, posted, answered })
 }
 
 /// What every connection needs.
@@ -147,6 +178,7 @@ struct Door {
     room: Arc<Semaphore>,
     token: Option<[u8; 32]>,
     body_bytes_max: usize,
+    answered: Arc<Answered>,
 }
 
 async fn accept(listener: std::net::TcpListener, acceptor: Option<tls::Acceptor>, door: Arc<Door>) {
@@ -159,7 +191,10 @@ async fn accept(listener: std::net::TcpListener, acceptor: Option<tls::Acceptor>
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else { continue };
+        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
+            door.answered.refused.fetch_add(1, Ordering::Relaxed);
+            continue;
+        };
         let (door, acceptor) = (Arc::clone(&door), acceptor.clone());
         tokio::spawn(async move {
             connection(stream, acceptor, door).await;
@@ -184,7 +219,11 @@ async fn connection(stream: TcpStream, acceptor: Option<tls::Acceptor>, door: Ar
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, door: Arc<Door>) {
     let service = service_fn(move |request| {
         let door = Arc::clone(&door);
-        async move { Ok::<_, Infallible>(door.answer(request).await) }
+        async move {
+            let response = door.answer(request).await;
+            door.answered.count(response.status());
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(64 * 1024);

@@ -1,0 +1,100 @@
+//! What is committed, and when it is tried again.
+
+use std::time::Instant;
+
+use super::{LAST_TRIES, Live, LiveError, PRUNE_EVERY, RETRY_AFTER};
+use crate::engine::matches::ClusterId;
+use crate::journal::JournalError;
+
+impl Live<'_> {
+    /// Commits positions, matches, watermarks and alerts together. False if it could not be done; then nothing is read
+    /// until it is, so that memory stays as it is.
+    pub(super) fn commit(&mut self) -> bool {
+        self.committed_at = Instant::now();
+        self.gather();
+        if self.pending.is_empty() {
+            return true;
+        }
+        match self.journal.commit(&self.pending, self.clock_us) {
+            Ok(new) => {
+                self.stored(&new);
+                self.store_works();
+                true
+            }
+            Err(error) => {
+                self.store_fails(&error);
+                false
+            }
+        }
+    }
+
+    /// Adds what moved since the last commit.
+    fn gather(&mut self) {
+        for stream in self.streams.iter_mut().filter(|s| s.moved) {
+            stream.moved = false;
+            let row = stream.row(&self.clusters);
+            self.pending.streams.retain(|known| known.id != row.id);
+            self.pending.streams.push(row);
+        }
+        for (cluster, known) in (0..).zip(&mut self.watermarks) {
+            let now = self.core.windows.watermark(cluster as ClusterId);
+            if let Some(time) = now.filter(|_| now != *known) {
+                *known = now;
+                self.pending.watermarks.push((self.clusters[cluster as usize].clone(), time));
+            }
+        }
+    }
+
+    pub(super) fn commit_at_last(&mut self) -> Result<(), LiveError> {
+        for _ in 1..LAST_TRIES {
+            if self.commit() {
+                return Ok(());
+            }
+            let _ = crossbeam_channel::never::<()>().recv_timeout(RETRY_AFTER);
+        }
+        self.gather();
+        let new = self.journal.commit(&self.pending, self.clock_us)?;
+        self.stored(&new);
+        Ok(())
+    }
+
+    /// The store could not be written; told once.
+    pub(super) fn store_fails(&mut self, error: &JournalError) {
+        self.report.commit_failures += 1;
+        self.watch.metrics.commit(false);
+        if !std::mem::replace(&mut self.stuck, true) {
+            (self.log)(&format!("{error}; nothing is read until it can be written, trying again"));
+        }
+    }
+
+    /// It was written.
+    pub(super) fn store_works(&mut self) {
+        if std::mem::take(&mut self.stuck) {
+            (self.log)("store: can be written again; reading goes on");
+        }
+    }
+
+    /// What waited is stored; so many of its alerts were not known before.
+    fn stored(&mut self, new: &[usize]) {
+        self.report.alerts += new.len() as u64;
+        self.watch.metrics.commit(true);
+        for (cluster, time) in &self.pending.watermarks {
+            self.watch.watermark(cluster, *time);
+        }
+        for alert in new.iter().filter_map(|at| self.pending.alerts.get(*at)) {
+            self.watch.metrics.alert(&alert.rule, alert.level.name());
+        }
+        self.pending.clear();
+    }
+
+    pub(super) fn prune(&mut self) {
+        if self.pruned_at.elapsed() < PRUNE_EVERY {
+            return;
+        }
+        self.pruned_at = Instant::now();
+        let slowest = self.watermarks.iter().flatten().min().map_or(i64::MIN, |time| time - self.reach_us);
+        if let Err(error) = self.journal.prune(slowest, self.clock_us - self.plan.retention_us) {
+            (self.log)(&format!("{error}; old alerts could not be removed"));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What the outside is told of a live run: metrics and health.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Live;
+use crate::admin::Health;
+use crate::engine::matches::{Match, SourceId};
+use crate::metrics::Metrics;
+use crate::rules::RuleSet;
+use crate::source::Batch;
+use crate::worker::Counts;
+
+/// How often what is counted elsewhere is brought into the metrics.
+const OBSERVE_EVERY: Duration = Duration::from_millis(500);
+
+/// Where a live run tells how it is.
+#[derive(Debug, Clone, Default)]
+pub struct Watched {
+    /// What it counts.
+    pub metrics: Metrics,
+    /// Whether it is well.
+    pub health: Arc<Health>,
+}
+
+/// What is told, and what was not told yet.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) metrics: Metrics,
+    health: Arc<Health>,
+    /// By source; none for one that has told nothing yet.
+    sources: Vec<Option<String>>,
+    /// Names of clusters and their labels.
+    clusters: Vec<(String, String)>,
+    /// By rule, since the last time.
+    matches: Vec<u64>,
+    observed_at: Option<Instant>,
+}
+
+impl Watch {
+    pub(super) fn new(watched: Watched, rules: &RuleSet) -> Watch {
+        let Watched { metrics, health } = watched;
+        metrics.know_rules(rules);
+        let matches = vec![0; rules.rules.len()];
+        Watch { metrics, health, sources: Vec::new(), clusters: Vec::new(), matches, observed_at: None }
+    }
+
+    /// A batch of the source of this name was worked on.
+    pub(super) fn batch(&mut self, batch: &Batch, name: &str, counts: &Counts) {
+        let at = batch.source as usize;
+        if self.sources.len() <= at {
+            self.sources.resize(at + 1, None);
+        }
+        let label = self.sources[at].get_or_insert_with(|| self.metrics.source_label(name));
+        self.metrics.batch(label, counts, batch.oversized.len() as u64, batch.broken.is_some());
+    }
+
+    /// A source has got so far.
+    pub(super) fn front(&self, source: SourceId, front: Option<i64>) {
+        let label = self.sources.get(source as usize).and_then(Option::as_ref);
+        if let Some((label, time)) = label.zip(front) {
+            self.metrics.newest(label, time);
+        }
+    }
+
+    pub(super) fn matched(&mut self, matches: &[Match]) {
+        for matched in matches {
+            if let Some(count) = self.matches.get_mut(matched.rule as usize) {
+                *count += 1;
+            }
+        }
+    }
+
+    /// A watermark was committed.
+    pub(super) fn watermark(&mut self, cluster: &str, time: i64) {
+        let known = self.clusters.iter().position(|(name, _)| name == cluster).unwrap_or_else(|| {
+            self.clusters.push((cluster.to_owned(), self.metrics.cluster_label(cluster)));
+            self.clusters.len() - 1
+        });
+        self.metrics.watermark(&self.clusters[known].1, time);
+    }
+}
+
+impl Live<'_> {
+    /// A sign of life; now and then, with what was counted elsewhere.
+    pub(super) fn observe(&mut self) {
+        self.watch.health.beat(!self.stuck);
+        if self.watch.observed_at.is_some_and(|at| at.elapsed() < OBSERVE_EVERY) {
+            return;
+        }
+        self.watch.observed_at = Some(Instant::now());
+        let Watch { metrics, matches, .. } = &mut self.watch;
+        for (rule, count) in self.core.rules.rules.iter().zip(matches).filter(|(_, count)| **count > 0) {
+            metrics.matched(&rule.meta, std::mem::take(count));
+        }
+        metrics.windows(self.core.windows.stats());
+        metrics.store_bytes(self.journal.bytes());
+        metrics.clock(self.clock_us);
+        for sink in &self.sinks {
+            let (name, taken, failures, behind) = sink.state();
+            metrics.sink(name, taken, failures, behind);
+        }
+        for (code, total) in self.plan.posts.iter().flat_map(|posts| posts.answered.totals()) {
+            metrics.webhook(code, total);
+        }
+    }
+}
