@@ -27,6 +27,7 @@ pub struct Metrics {
     bytes: IntCounterVec,
     rejected: IntCounterVec,
     skipped: IntCounterVec,
+    dead: IntCounterVec,
     newest: GaugeVec,
     matches: IntCounterVec,
     alerts: IntCounterVec,
@@ -80,6 +81,11 @@ impl Default for Metrics {
                 "auditwatch_events_limited_total",
                 "Events that rules could see in part only: malformed_body, untimed, expired_stage, skewed, fanout_cut.",
                 &["reason"],
+            ),
+            dead: counters(
+                "auditwatch_dead_letter_total",
+                "Documents that could not be read and were kept in the dead letter, or could not be kept (lost).",
+                &["outcome"],
             ),
             newest: gauges("auditwatch_source_newest_event_seconds", "Newest event time read, Unix time.", &["source"]),
             matches: counters("auditwatch_rule_matches_total", "Matches of rules, helpers too.", &["rule", "level"]),
@@ -188,6 +194,11 @@ impl Metrics {
         for (reason, count) in skipped {
             self.skipped.with_label_values(&[reason]).inc_by(count);
         }
+    }
+
+    /// So many documents were kept in the dead letter, or could not be.
+    pub fn dead(&self, kept: bool, documents: u64) {
+        self.dead.with_label_values(&[if kept { "kept" } else { "lost" }]).inc_by(documents);
     }
 
     /// How far a source has got, microseconds.

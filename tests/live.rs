@@ -86,6 +86,30 @@ fn alerts_go_to_every_sink() {
 }
 
 #[test]
+fn what_could_not_be_read_is_kept() {
+    let daemon = Daemon::new("");
+    let dead = daemon.path("dead.jsonl");
+    let source = format!("{{type: file, paths: [\"{}\"]}}", daemon.path("audit.log").display());
+    daemon.configure(&source, &format!("dead_letter: {{path: \"{}\"}}\nmax_record: 8KiB", dead.display()));
+    let long = "x".repeat(20_000);
+    daemon.append(&format!("no event\n{{\"odd\":1}}\n{long}\n{}\n{{\"torn", logs::secrets_listed("a-1", 1)));
+    assert!(!daemon.once().alerts().is_empty());
+    daemon.append("\n");
+    daemon.once();
+    let kept: Vec<serde_json::Value> =
+        fs::read_to_string(&dead).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let raw: Vec<_> = kept.iter().map(|one| (one["offset"].as_u64().unwrap(), one["raw"].as_str())).collect();
+    let torn = fs::read_to_string(daemon.path("audit.log")).unwrap().find("{\"torn").unwrap() as u64;
+    assert_eq!(raw[0], (0, Some("no event")), "{raw:?}");
+    assert_eq!(raw[1].0, 19);
+    assert_eq!(raw.last(), Some(&(torn, Some("{\"torn"))));
+    // That it cannot be kept stops nothing.
+    fs::remove_file(&dead).unwrap();
+    fs::create_dir(&dead).unwrap();
+    assert_eq!(daemon.once().code, Some(3));
+}
+
+#[test]
 fn what_is_wrong_ends_with_3() {
     let daemon = Daemon::new("latenes: 3s");
     let ran = daemon.once();

@@ -132,6 +132,18 @@ fn a_client_needs_its_token() {
         let stream = TcpStream::connect(&address).unwrap();
         assert_eq!(request(stream, "POST", header, body.as_bytes()).0, status, "{header}");
     }
+    // A token that is renewed needs no restart; one that is none leaves the old one in force.
+    let with = |token: &str| {
+        let stream = TcpStream::connect(&address).unwrap();
+        request(stream, "POST", &format!("Authorization: Bearer {token}\r\n"), body.as_bytes()).0
+    };
+    std::fs::write(daemon.path("new"), "n3w\n").unwrap();
+    std::fs::rename(daemon.path("new"), daemon.path("token")).unwrap();
+    running.wait_for("token were read again");
+    assert_eq!((with("n3w"), with("s3cret")), (200, 401));
+    std::fs::write(daemon.path("token"), "\n").unwrap();
+    running.wait_for("it is empty; put the token into it; what was in force stays so");
+    assert_eq!((with("n3w"), with("")), (200, 401));
 }
 
 #[test]
@@ -149,6 +161,7 @@ fn a_client_needs_its_certificate() {
     let (server, server_key) = issued("localhost");
     std::fs::write(daemon.path("tls.crt"), server.pem()).unwrap();
     std::fs::write(daemon.path("tls.key"), server_key.serialize_pem()).unwrap();
+    let (renewed, renewed_key) = issued("localhost");
     std::fs::write(daemon.path("ca.crt"), authority_pem.pem()).unwrap();
     let path = |name: &str| daemon.path(name).display().to_string();
     let tls = format!(
@@ -183,4 +196,19 @@ fn a_client_needs_its_certificate() {
     assert_eq!(request(connect(true), "POST", "", body.as_bytes()).0, 200);
     assert_eq!(request(connect(false), "POST", "", body.as_bytes()).0, 0);
     assert_eq!(post(&address, &body).0, 0, "plain HTTP");
+
+    // Renewed one after the other: the pair that does not fit leaves the old one in force.
+    let shown = || {
+        let mut stream = connect(true);
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+        stream.conn.peer_certificates().unwrap()[0].clone()
+    };
+    assert_eq!(&shown(), server.der());
+    std::fs::write(daemon.path("tls.crt"), renewed.pem()).unwrap();
+    running.wait_for("what was in force stays so");
+    assert_eq!(&shown(), server.der());
+    std::fs::write(daemon.path("tls.key"), renewed_key.serialize_pem()).unwrap();
+    running.wait_for("certificates and token were read again");
+    assert_eq!(&shown(), renewed.der());
+    assert_eq!(request(connect(true), "POST", "", body.as_bytes()).0, 200);
 }

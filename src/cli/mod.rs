@@ -4,7 +4,6 @@
 mod alerts;
 mod check;
 mod color;
-mod dead_letter;
 mod engine;
 mod exit;
 mod explain;

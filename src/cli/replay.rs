@@ -12,7 +12,6 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 
-use super::dead_letter::DeadLetter;
 use super::engine::{self, Engine, Settings};
 use super::exit::{Exit, Outcome};
 use super::progress::Bar;
@@ -22,6 +21,7 @@ use crate::config::{ClusterFrom, Site, duration_us, size_bytes};
 use crate::engine::matches::ClusterId;
 use crate::pipeline::{self, Located, Observer, Plan, Progress, Summary};
 use crate::rules::{Level, RuleSet};
+use crate::sink::dead_letter::DeadLetter;
 use crate::sink::table::TableStyle;
 use crate::sink::{Format, Output};
 use crate::source::discover::{Discovery, discover, total_bytes};
@@ -237,8 +237,8 @@ fn analyze(
     let result = pipeline::replay(plan, || engine.worker(), windows.as_mut(), &mut output, &mut people);
     people.bar.finish();
     let summary = result?;
-    if let Some(dead) = people.dead {
-        dead.finish().context("--dead-letter: cannot write")?;
+    if let Some(mut dead) = people.dead {
+        dead.flush().context("--dead-letter: cannot write")?;
     }
     Ok(summary)
 }
@@ -255,7 +255,7 @@ impl Observer for People {
     }
 
     fn dead_letter(&mut self, input: &str, at: &Located, raw: Option<&[u8]>) -> io::Result<()> {
-        self.dead.as_mut().map_or(Ok(()), |dead| dead.write(input, at, raw))
+        self.dead.as_mut().map_or(Ok(()), |dead| dead.write(input, Some(at.line), at.offset, &at.why, raw))
     }
 }
 

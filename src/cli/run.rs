@@ -12,10 +12,11 @@ use super::engine::{self, Engine, Settings};
 use super::exit::{Exit, Outcome};
 use super::{rule_files, site_file};
 use crate::admin;
-use crate::config::run::{FileSource, RunConfig, SinkConfig, SourceConfig, Start};
+use crate::config::run::{DeadLetterConfig, FileSource, RunConfig, SinkConfig, SourceConfig, Start};
 use crate::event::time::format_micros;
 use crate::journal::Journal;
-use crate::pipeline::live::{Follow, Live, Plan, Posts, Report, Sink, Watched};
+use crate::pipeline::live::{Follow, Live, Outlets, Plan, Posts, Report, Sink, Watched};
+use crate::sink::dead_letter::DeadLetter;
 use crate::sink::file::AlertFile;
 use crate::sink::text::printable;
 use crate::source::replay::{BLOCK_BYTES, Limits};
@@ -73,7 +74,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         say(&format!("admin: listening on {address}"));
     }
     let mut log = say;
-    let live = Live::new(plan, core, journal, sinks(&config), watched, &mut log)?;
+    let dead = config.dead_letter.as_ref().map(open_dead_letter).transpose()?;
+    let live = Live::new(plan, core, journal, Outlets { sinks: sinks(&config), dead, watched }, &mut log)?;
     say("ready");
     let report = live.run(&stop)?;
     say(&told(&report));
@@ -112,12 +114,6 @@ fn posts(config: &RunConfig) -> anyhow::Result<Option<Posts>> {
         SourceConfig::File(_) => None,
     });
     let Some(source) = found else { return Ok(None) };
-    let token = source.token_file.as_ref().map(|file| {
-        let token = std::fs::read_to_string(file).with_context(|| format!("sources: token_file {}", file.display()))?;
-        let token = token.trim().to_owned();
-        anyhow::ensure!(!token.is_empty(), "sources: token_file {}: it is empty", file.display());
-        Ok(token)
-    });
     let settings = webhook::Settings {
         listen: source.listen,
         tls: source.tls.as_ref().map(|tls| webhook::TlsFiles {
@@ -125,7 +121,7 @@ fn posts(config: &RunConfig) -> anyhow::Result<Option<Posts>> {
             key: tls.key_file.clone(),
             client_ca: tls.client_ca_file.clone(),
         }),
-        token: token.transpose()?,
+        token_file: source.token_file.clone(),
         body_bytes_max: source.max_body,
     };
     let open = webhook::start(&settings)?;
@@ -133,9 +129,14 @@ fn posts(config: &RunConfig) -> anyhow::Result<Option<Posts>> {
     Ok(Some(Posts {
         posted: open.posted,
         answered: open.answered,
+        notes: open.notes,
         name: format!("webhook:{}", source.listen),
         cluster: source.cluster.clone().unwrap_or_else(|| config.cluster.clone()),
     }))
+}
+
+fn open_dead_letter(config: &DeadLetterConfig) -> anyhow::Result<DeadLetter> {
+    DeadLetter::append(&config.path, config.max_size).with_context(|| format!("dead_letter: {}", config.path.display()))
 }
 
 fn sinks(config: &RunConfig) -> Vec<Box<dyn Sink>> {

@@ -41,9 +41,23 @@ pub struct RunConfig {
     /// Where alerts go; standard output if nothing is said.
     #[serde(default = "sinks_default")]
     pub sinks: Vec<SinkConfig>,
+    /// Where what could not be read is kept; nowhere if nothing is said.
+    #[serde(default)]
+    pub dead_letter: Option<DeadLetterConfig>,
     /// Where metrics and health are told; nowhere if nothing is said.
     #[serde(default)]
     pub admin: Option<AdminConfig>,
+}
+
+/// Where what could not be read is kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetterConfig {
+    /// The file.
+    pub path: PathBuf,
+    /// When it has so many bytes it becomes `PATH.1`, and the one before that is forgotten.
+    #[serde(default = "dead_letter_size_default", deserialize_with = "size")]
+    pub max_size: usize,
 }
 
 /// Where metrics and health are told.
@@ -260,6 +274,10 @@ fn distance(a: &str, b: &str) -> usize {
 
 fn max_body_default() -> usize {
     32 << 20
+}
+
+fn dead_letter_size_default() -> usize {
+    100 << 20
 }
 
 fn admin_listen_default() -> SocketAddr {

@@ -24,6 +24,7 @@ use crate::engine::matches::{Firing, Match, Origin};
 use crate::engine::window::Correlator;
 use crate::journal::{Commit, Entry, Journal, JournalError, Mark, NewAlert, Stored};
 use crate::rules::RuleSet;
+use crate::sink::dead_letter::DeadLetter;
 use crate::source::Batch;
 use crate::source::replay::Limits;
 use crate::source::tail::StartAt;
@@ -77,6 +78,8 @@ pub struct Posts {
     pub cluster: String,
     /// What was answered, to be counted.
     pub answered: Arc<Answered>,
+    /// What people should know.
+    pub notes: Receiver<String>,
 }
 
 /// What to do, and how.
@@ -146,6 +149,17 @@ pub struct Report {
     pub broken: u64,
 }
 
+/// What a run tells, and to whom.
+#[derive(Default)]
+pub struct Outlets {
+    /// Those who take alerts.
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// What could not be read is kept there.
+    pub dead: Option<DeadLetter>,
+    /// How it goes.
+    pub watched: Watched,
+}
+
 /// Tells people what they should know; one line each.
 pub type Log<'l> = &'l mut dyn FnMut(&str);
 
@@ -155,6 +169,9 @@ pub struct Live<'l> {
     core: Core,
     journal: Journal,
     sinks: Vec<deliver::Delivery>,
+    dead: Option<DeadLetter>,
+    /// Whether that failed last, and was told.
+    dead_failed: bool,
     log: Log<'l>,
     streams: Vec<Stream>,
     /// The stream of what is posted.
@@ -192,18 +209,20 @@ impl<'l> Live<'l> {
         plan: Plan,
         core: Core,
         journal: Journal,
-        sinks: Vec<Box<dyn Sink>>,
-        watched: Watched,
+        outlets: Outlets,
         log: Log<'l>,
     ) -> Result<Live<'l>, LiveError> {
         let reach_us = recover::reach_us(&core.rules);
         let now = Instant::now();
+        let Outlets { sinks, dead, watched } = outlets;
         let watch = Watch::new(watched, &core.rules);
         let mut live = Live {
             plan,
             core,
             journal,
             sinks: Vec::new(),
+            dead,
+            dead_failed: false,
             log,
             streams: Vec::new(),
             post_stream: None,
@@ -327,6 +346,7 @@ impl<'l> Live<'l> {
     fn take(&mut self, at: usize, batch: &Batch) -> u64 {
         let mut result = self.core.worker.process(batch);
         self.count(batch, &result.counts);
+        self.keep_dead(batch, &result.problems);
         let matches = std::mem::take(&mut result.matches);
         self.report.matches += matches.len() as u64;
         self.watch.matched(&matches);
@@ -433,6 +453,9 @@ impl<'l> Live<'l> {
 
     fn tell_notes(&mut self) {
         for note in self.streams.iter_mut().flat_map(Stream::take_notes) {
+            (self.log)(&note);
+        }
+        for note in self.plan.posts.iter().flat_map(|posts| posts.notes.try_iter()) {
             (self.log)(&note);
         }
     }

@@ -1,5 +1,6 @@
 //! Sinks: where alerts go, and in which shape. The renderers are pure; [`Output`] owns the writer.
 
+pub mod dead_letter;
 pub mod ecs;
 pub mod falco;
 pub mod file;

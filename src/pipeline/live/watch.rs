@@ -9,7 +9,7 @@ use crate::engine::matches::{Match, SourceId};
 use crate::metrics::Metrics;
 use crate::rules::RuleSet;
 use crate::source::Batch;
-use crate::worker::Counts;
+use crate::worker::{Counts, Problem, ProblemKind};
 
 /// How often what is counted elsewhere is brought into the metrics.
 const OBSERVE_EVERY: Duration = Duration::from_millis(500);
@@ -63,6 +63,11 @@ impl Watch {
         }
     }
 
+    /// So many documents were kept, or could not be kept, in the dead letter.
+    pub(super) fn dead(&self, kept: bool, documents: u64) {
+        self.metrics.dead(kept, documents);
+    }
+
     pub(super) fn matched(&mut self, matches: &[Match]) {
         for matched in matches {
             if let Some(count) = self.matches.get_mut(matched.rule as usize) {
@@ -82,6 +87,37 @@ impl Watch {
 }
 
 impl Live<'_> {
+    /// Keeps what could not be read. That it cannot be kept must not stop what can be read.
+    pub(super) fn keep_dead(&mut self, batch: &Batch, problems: &[Problem]) {
+        let Some(dead) = &mut self.dead else { return };
+        let name = self.names.get(batch.source as usize).map_or("", |name| name.name.as_str());
+        let counted = |kind| matches!(kind, ProblemKind::Unreadable | ProblemKind::TooLarge);
+        let mut documents = 0;
+        let mut kept = Ok(());
+        for skipped in &batch.oversized {
+            documents += 1;
+            let why = format!("too large: a line of {} bytes was skipped", skipped.bytes);
+            kept = kept.and_then(|()| dead.write(name, None, skipped.offset, &why, None));
+        }
+        for problem in problems.iter().filter(|problem| counted(problem.kind)) {
+            documents += 1;
+            let raw = batch.bytes.get(problem.range.clone()).filter(|raw| !raw.is_empty());
+            kept = kept.and_then(|()| dead.write(name, None, problem.offset, &problem.why, raw));
+        }
+        if documents == 0 {
+            return;
+        }
+        let kept = kept.and_then(|()| dead.flush());
+        self.watch.dead(kept.is_ok(), documents);
+        match kept {
+            Ok(()) => self.dead_failed = false,
+            Err(error) if !std::mem::replace(&mut self.dead_failed, true) => {
+                (self.log)(&format!("dead_letter: {error}; what cannot be read is counted, but not kept"));
+            }
+            Err(_) => {}
+        }
+    }
+
     /// A sign of life; now and then, with what was counted elsewhere.
     pub(super) fn observe(&mut self) {
         self.watch.health.beat(!self.stuck);

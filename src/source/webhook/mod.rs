@@ -3,6 +3,7 @@
 //!
 //! Requests become [`Posted`] bodies on a bounded channel; whoever takes one owes it an answer.
 
+mod keys;
 mod tls;
 
 use std::convert::Infallible;
@@ -23,15 +24,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
+use keys::{KeyFiles, Keys};
 pub use tls::TlsFiles;
 
 /// Connections at once, at most; further ones are closed.
 const CONNECTIONS_MAX: usize = 256;
 /// Bodies that wait to be worked on, at most.
 const QUEUE_MAX: usize = 64;
+/// Notes that wait to be told, at most.
+const NOTES_MAX: usize = 16;
 /// Memory of all bodies together, in KiB, beside one of the largest size.
 const BODIES_KIB_MAX: usize = 64 * 1024;
 /// How long a client may take for a handshake, for the headers of a request, or to send the next one.
@@ -48,8 +52,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Certificates; plain HTTP without.
     pub tls: Option<TlsFiles>,
-    /// The token that a client must bear.
-    pub token: Option<String>,
+    /// A file with the token that a client must bear.
+    pub token_file: Option<PathBuf>,
     /// Largest body, in bytes.
     pub body_bytes_max: usize,
 }
@@ -68,6 +72,14 @@ pub enum WebhookError {
     /// A certificate or key cannot be used.
     #[error("webhook: {file}: {what}", file = file.display())]
     Tls {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A token cannot be used.
+    #[error("webhook: token_file {file}: {what}", file = file.display())]
+    Token {
         /// Which file.
         file: PathBuf,
         /// What is wrong with it.
@@ -118,6 +130,8 @@ pub struct Webhook {
     pub posted: Receiver<Posted>,
     /// What was answered.
     pub answered: Arc<Answered>,
+    /// What people should know, a line each.
+    pub notes: Receiver<String>,
 }
 
 /// How often which answer was given.
@@ -146,12 +160,15 @@ impl Answered {
     }
 }
 
-/// Listens, in a thread of its own.
+/// Listens, in a thread of its own. Certificates and the token are read again when their files change.
 ///
 /// # Errors
-/// The address is in use or not ours, or a certificate cannot be used.
+/// The address is in use or not ours, or a certificate or the token cannot be used.
 pub fn start(settings: &Settings) -> Result<Webhook, WebhookError> {
-    let acceptor = settings.tls.as_ref().map(tls::acceptor).transpose()?;
+    let files = KeyFiles::new(settings);
+    // Before they are read: what changes in between is read twice rather than not at all.
+    let stamps = files.stamps();
+    let (new_keys, keys) = watch::channel(files.read()?);
     let listen = |source| WebhookError::Listen { listen: settings.listen, source };
     let listener = std::net::TcpListener::bind(settings.listen).map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
@@ -162,26 +179,30 @@ pub fn start(settings: &Settings) -> Result<Webhook, WebhookError> {
     let door = Arc::new(Door {
         sender,
         room: Arc::new(Semaphore::new(bodies)),
-        token: settings.token.as_deref().map(|token| Sha256::digest(token).into()),
         body_bytes_max: settings.body_bytes_max,
         answered: Arc::default(),
+        keys,
     });
     let answered = Arc::clone(&door.answered);
-    let serve = move || runtime.block_on(accept(listener, acceptor, door));
+    let (told, notes) = bounded(NOTES_MAX);
+    let serve = move || {
+        runtime.spawn(files.follow(stamps, new_keys, told));
+        runtime.block_on(accept(listener, door));
+    };
     thread::Builder::new().name("webhook".to_owned()).spawn(serve).map_err(listen)?;
-    Ok(Webhook { address, posted, answered })
+    Ok(Webhook { address, posted, answered, notes })
 }
 
 /// What every connection needs.
 struct Door {
     sender: Sender<Posted>,
     room: Arc<Semaphore>,
-    token: Option<[u8; 32]>,
     body_bytes_max: usize,
+    keys: watch::Receiver<Keys>,
     answered: Arc<Answered>,
 }
 
-async fn accept(listener: std::net::TcpListener, acceptor: Option<tls::Acceptor>, door: Arc<Door>) {
+async fn accept(listener: std::net::TcpListener, door: Arc<Door>) {
     // Made in a runtime, of a socket that does not block: there is nothing that could fail.
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -195,7 +216,7 @@ async fn accept(listener: std::net::TcpListener, acceptor: Option<tls::Acceptor>
             door.answered.refused.fetch_add(1, Ordering::Relaxed);
             continue;
         };
-        let (door, acceptor) = (Arc::clone(&door), acceptor.clone());
+        let (door, acceptor) = (Arc::clone(&door), door.keys.borrow().acceptor.clone());
         tokio::spawn(async move {
             connection(stream, acceptor, door).await;
             drop(permit);
@@ -266,7 +287,7 @@ impl Door {
 
     /// Whether the client bears the token. Digests are compared, so that time says nothing of the token.
     fn is_known(&self, request: &Request<Incoming>) -> bool {
-        let Some(expected) = self.token else { return true };
+        let Some(expected) = self.keys.borrow().token else { return true };
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or("");
         let token = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         token.is_some_and(|(_, token)| <[u8; 32]>::from(Sha256::digest(token.trim())) == expected)
