@@ -99,6 +99,34 @@ fn says_what_is_wrong_with_a_request() {
 }
 
 #[test]
+fn a_flood_of_connections_is_told_and_passes() {
+    let daemon = Daemon::with_source(PLAIN);
+    daemon.configure(PLAIN, "admin: {listen: '127.0.0.1:0'}");
+    let mut running = daemon.start();
+    let admin = running.wait_for("admin: listening on").rsplit(' ').next().unwrap().to_owned();
+    let address = running.wait_for("webhook: listening on").rsplit(' ').next().unwrap().to_owned();
+    // Two thousand, of which some hundreds at a time are open on our side too: the limit of open files may be low.
+    let mut open = std::collections::VecDeque::new();
+    for _ in 0..2_000 {
+        open.push_back(TcpStream::connect(&address).unwrap());
+        if open.len() > 600 {
+            open.pop_front();
+        }
+    }
+    running.wait_for("connections are open, further ones are closed");
+    // The admin port has its own, and tells.
+    let closed = |text: &str| -> f64 {
+        let line = text.lines().find(|line| line.contains("webhook_answers_total{code=\"closed\"}"));
+        line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |count| count.parse().unwrap())
+    };
+    let scrape = || request(TcpStream::connect(&admin).unwrap(), "GET /metrics HTTP/1.1\r\nX:", "", b"").1;
+    assert!((0..10_000).any(|_| closed(&scrape()) > 100.0));
+    drop(open);
+    let body = list(&[logs::secrets_listed("a", 0)]);
+    assert!((0..10_000).any(|_| post(&address, &body).0 == 200));
+}
+
+#[test]
 fn a_store_that_cannot_be_written_sends_clients_away() {
     let daemon = Daemon::with_source(PLAIN);
     let mut running = daemon.start();

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use http_body_util::{BodyExt, Full, Limited};
@@ -34,6 +34,8 @@ pub use tls::TlsFiles;
 const CONNECTIONS_MAX: usize = 256;
 /// Bodies that wait to be worked on, at most.
 const QUEUE_MAX: usize = 64;
+/// How often it is told that connections are closed.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Notes that wait to be told, at most.
 const NOTES_MAX: usize = 16;
 /// Memory of all bodies together, in KiB, beside one of the largest size.
@@ -186,8 +188,8 @@ pub fn start(settings: &Settings) -> Result<Webhook, WebhookError> {
     let answered = Arc::clone(&door.answered);
     let (told, notes) = bounded(NOTES_MAX);
     let serve = move || {
-        runtime.spawn(files.follow(stamps, new_keys, told));
-        runtime.block_on(accept(listener, door));
+        runtime.spawn(files.follow(stamps, new_keys, told.clone()));
+        runtime.block_on(accept(listener, door, told));
     };
     thread::Builder::new().name("webhook".to_owned()).spawn(serve).map_err(listen)?;
     Ok(Webhook { address, posted, answered, notes })
@@ -202,10 +204,11 @@ struct Door {
     answered: Arc<Answered>,
 }
 
-async fn accept(listener: std::net::TcpListener, door: Arc<Door>) {
+async fn accept(listener: std::net::TcpListener, door: Arc<Door>, told: Sender<String>) {
     // Made in a runtime, of a socket that does not block: there is nothing that could fail.
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut refusal_told: Option<Instant> = None;
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // No descriptors, most likely: others will be given back.
@@ -214,6 +217,11 @@ async fn accept(listener: std::net::TcpListener, door: Arc<Door>) {
         };
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
             door.answered.refused.fetch_add(1, Ordering::Relaxed);
+            if refusal_told.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+                refusal_told = Some(Instant::now());
+                let _ =
+                    told.try_send(format!("webhook: {CONNECTIONS_MAX} connections are open, further ones are closed"));
+            }
             continue;
         };
         let (door, acceptor) = (Arc::clone(&door), door.keys.borrow().acceptor.clone());
