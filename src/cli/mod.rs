@@ -11,6 +11,7 @@ mod fields;
 mod progress;
 mod replay;
 mod rule_files;
+mod rules;
 mod run;
 mod site_file;
 mod summary;
@@ -42,6 +43,7 @@ enum Command {
     Check(check::CheckArgs),
     Test(test::TestArgs),
     Fields(fields::FieldsArgs),
+    Rules(rules::RulesArgs),
     Explain(explain::ExplainArgs),
     /// Print a completion script for a shell.
     Completions {
@@ -73,6 +75,7 @@ fn dispatch(command: Command) -> Exit {
         Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Fields(arguments) => fields::run(&arguments),
+        Command::Rules(arguments) => rules::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
