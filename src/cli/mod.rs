@@ -8,6 +8,7 @@ mod engine;
 mod exit;
 mod explain;
 mod fields;
+mod http_sink;
 mod progress;
 mod replay;
 mod rule_files;

@@ -1,5 +1,6 @@
 //! `auditwatch run`: the daemon.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use anyhow::Context;
 
 use super::engine::{self, Engine, Settings};
 use super::exit::{Exit, Outcome};
+use super::http_sink::ToHttp;
 use super::{rule_files, site_file};
 use crate::admin;
 use crate::config::run::{DeadLetterConfig, FileSource, RunConfig, SinkConfig, SourceConfig, Start};
@@ -18,6 +20,7 @@ use crate::journal::Journal;
 use crate::pipeline::live::{Follow, Live, Outlets, Plan, Posts, Report, Sink, Watched};
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::file::AlertFile;
+use crate::sink::http::body::Receiver;
 use crate::sink::text::printable;
 use crate::source::replay::{BLOCK_BYTES, Limits};
 use crate::source::tail::StartAt;
@@ -75,7 +78,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     }
     let mut log = say;
     let dead = config.dead_letter.as_ref().map(open_dead_letter).transpose()?;
-    let live = Live::new(plan, core, journal, Outlets { sinks: sinks(&config), dead, watched }, &mut log)?;
+    let live = Live::new(plan, core, journal, Outlets { sinks: sinks(&config)?, dead, watched }, &mut log)?;
     say("ready");
     let report = live.run(&stop)?;
     say(&told(&report));
@@ -139,17 +142,24 @@ fn open_dead_letter(config: &DeadLetterConfig) -> anyhow::Result<DeadLetter> {
     DeadLetter::append(&config.path, config.max_size).with_context(|| format!("dead_letter: {}", config.path.display()))
 }
 
-fn sinks(config: &RunConfig) -> Vec<Box<dyn Sink>> {
-    let sink = |sink: &SinkConfig| -> Box<dyn Sink> {
-        match sink {
+fn sinks(config: &RunConfig) -> anyhow::Result<Vec<Box<dyn Sink>>> {
+    let mut names = BTreeSet::new();
+    let open = |sink: &SinkConfig| {
+        let sink: Box<dyn Sink> = match sink {
             SinkConfig::Stdout(_) => Box::new(Stdout),
             SinkConfig::File(file) => Box::new(ToFile {
                 name: format!("file:{}", file.path.display()),
                 file: AlertFile::new(file.path.clone()),
             }),
-        }
+            SinkConfig::Webhook(http) => Box::new(ToHttp::open(http, Receiver::Webhook, say)?),
+            SinkConfig::Alertmanager(http) => Box::new(ToHttp::open(http, Receiver::Alertmanager, say)?),
+            SinkConfig::Slack(http) => Box::new(ToHttp::open(http, Receiver::Slack, say)?),
+        };
+        let name = sink.name();
+        anyhow::ensure!(names.insert(name.clone()), "sinks: {name} stands there twice; give each a name of its own");
+        Ok(sink)
     };
-    config.sinks.iter().map(sink).collect()
+    config.sinks.iter().map(open).collect()
 }
 
 struct Stdout;

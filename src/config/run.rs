@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer};
 
 use super::{ClusterFrom, ConfigError, duration_us, size_bytes};
+pub use http_sink::HttpSink;
+
+mod http_sink;
 
 /// What `run` does.
 #[derive(Debug, Clone, Deserialize)]
@@ -162,6 +165,12 @@ pub enum SinkConfig {
     Stdout(StdoutSink),
     /// A file that is added to.
     File(FileSink),
+    /// Whatever takes `{"alerts": […]}`.
+    Webhook(HttpSink),
+    /// Prometheus Alertmanager; the url is that of `/api/v2/alerts`.
+    Alertmanager(HttpSink),
+    /// A Slack incoming webhook.
+    Slack(HttpSink),
 }
 
 /// Standard output.
@@ -208,6 +217,7 @@ impl RunConfig {
             return Err(wrong("sources: one webhook is enough: it takes any path".to_owned()));
         }
         config.sources.iter().try_for_each(|source| source.check().map_err(wrong))?;
+        config.sinks.iter().try_for_each(|sink| sink.check().map_err(wrong))?;
         Ok(config)
     }
 }
@@ -217,6 +227,15 @@ impl RunConfig {
     pub fn lateness_us(&self) -> i64 {
         let posted = self.sources.iter().any(|source| matches!(source, SourceConfig::Webhook(_)));
         self.lateness.unwrap_or(if posted { 60_000_000 } else { 10_000_000 })
+    }
+}
+
+impl SinkConfig {
+    fn check(&self) -> Result<(), String> {
+        match self {
+            SinkConfig::Stdout(_) | SinkConfig::File(_) => Ok(()),
+            SinkConfig::Webhook(sink) | SinkConfig::Alertmanager(sink) | SinkConfig::Slack(sink) => sink.check(),
+        }
     }
 }
 
@@ -380,6 +399,11 @@ mod tests {
             ("store: {path: s.db}\nsources: [{type: webhook, listen: here}]".to_owned(), "socket address"),
             ("sources: [{type: file, paths: [a]}]".to_owned(), "store"),
             (format!("{SMALL}sinks: [{{type: file}}]"), "path"),
+            (format!("{SMALL}sinks: [{{type: webhok}}]"), "did you mean `webhook`?"),
+            (format!("{SMALL}sinks: [{{type: slack}}]"), "needs url or url_file"),
+            (format!("{SMALL}sinks: [{{type: slack, url: a, url_file: b}}]"), "not both"),
+            (format!("{SMALL}sinks: [{{type: webhook, url: a, timeout: 0}}]"), "timeout"),
+            (format!("{SMALL}sinks: [{{type: webhook, url: a, urls: b}}]"), "did you mean `url`?"),
             ("{".to_owned(), "a.yaml"),
         ] {
             let error = parse(&text).unwrap_err();

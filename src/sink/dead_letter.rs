@@ -1,4 +1,5 @@
 //! The dead letter: documents that could not be read, raw. It may hold secrets, so only its owner may read it.
+#![allow(clippy::disallowed_methods, reason = "a sink writes")]
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};

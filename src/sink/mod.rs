@@ -4,6 +4,7 @@ pub mod dead_letter;
 pub mod ecs;
 pub mod falco;
 pub mod file;
+pub mod http;
 pub mod json;
 pub mod ocsf;
 pub mod table;

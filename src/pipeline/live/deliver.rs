@@ -1,5 +1,6 @@
 //! Sinks are told from the journal: what is committed and not yet taken, in the order in which it was stored.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{Live, LiveError, Log};
 use crate::journal::{Journal, JournalError};
+use crate::sink::http;
 
 /// How many alerts a sink is given at once.
 const ALERTS_AT_ONCE: u32 = 500;
@@ -46,7 +48,15 @@ pub(super) struct Delivery {
     lot: u64,
     took: u64,
     refused: u64,
-    failure: Option<(String, Duration, Instant)>,
+    failure: Option<Failure>,
+}
+
+/// Why a sink did not take what it was given.
+struct Failure {
+    what: String,
+    /// How long it is left alone after this failure, before chance takes from it and the receiver adds to it.
+    wait: Duration,
+    until: Instant,
 }
 
 impl Delivery {
@@ -80,7 +90,7 @@ impl Delivery {
     /// What it has not taken, and why.
     pub(super) fn failure(&self) -> Option<String> {
         let slow = || self.behind.then(|| format!("sink {}: is too slow", self.name));
-        self.failure.as_ref().map(|(what, ..)| what.clone()).or_else(slow)
+        self.failure.as_ref().map(|failure| failure.what.clone()).or_else(slow)
     }
 
     /// Its name, the alerts it took, the lots it refused, and whether there is more to take.
@@ -89,7 +99,7 @@ impl Delivery {
     }
 
     fn is_waiting(&self) -> bool {
-        self.failure.as_ref().is_some_and(|(_, wait, since)| since.elapsed() < *wait)
+        self.failure.as_ref().is_some_and(|failure| Instant::now() < failure.until)
     }
 
     /// Gives it what it has not taken, if it is free. False if there is nothing.
@@ -125,13 +135,17 @@ impl Delivery {
         self.refused += 1;
         let what = format!("sink {}: {error}", self.name);
         let wait = match &self.failure {
-            Some((_, wait, _)) => (*wait * 2).min(RETRY_MAX),
+            Some(failure) => (failure.wait * 2).min(RETRY_MAX),
             None => {
                 log(&format!("{what}; trying again, alerts are stored meanwhile"));
                 RETRY_FIRST
             }
         };
-        self.failure = Some((what, wait, Instant::now()));
+        // Sinks that failed together do not come back together.
+        let spread = RandomState::new().hash_one(&self.name) % 250;
+        let pause = wait - wait.mul_f64(spread as f64 / 1000.0);
+        let pause = pause.max(http::wanted_wait(&error).unwrap_or_default());
+        self.failure = Some(Failure { what, wait, until: Instant::now() + pause });
         Ok(false)
     }
 }
