@@ -46,7 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ruletest", &["source", "event", "rules", "engine", "worker", "alert", "config"]),
-    ("config", &[]),
+    ("config", &["rules"]),
     (
         "cli",
         &[

@@ -20,6 +20,7 @@ use crate::alert::{Names, SourceName};
 use crate::config::{ClusterFrom, Site, duration_us, size_bytes};
 use crate::engine::matches::ClusterId;
 use crate::pipeline::{self, Located, Observer, Plan, Progress, Summary};
+use crate::rules::pack::Pack;
 use crate::rules::{Level, RuleSet};
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::table::TableStyle;
@@ -64,6 +65,11 @@ pub struct ReplayArgs {
     /// Use these rules as well. May be repeated.
     #[arg(long, value_name = "DIR|FILE", env = "AUDITWATCH_ADD_RULES", value_delimiter = ':')]
     add_rules: Vec<PathBuf>,
+
+    /// Only rules of these packs give alerts: core (level low and above), extended (all), pss-restricted, compliance. The
+    /// others still feed correlations.
+    #[arg(long, value_name = "PACK", value_parser = rule_files::packs(), value_delimiter = ',')]
+    pack: Vec<Pack>,
 
     /// Lists of this site that rules refer to: YAML, names to lists of strings.
     ///
@@ -182,7 +188,8 @@ pub fn run(args: ReplayArgs) -> anyhow::Result<Exit> {
     let stats =
         args.stats.as_ref().map(|path| File::create(path).with_context(|| format!("--stats {}", path.display())));
     let stats = stats.transpose()?;
-    let loaded = engine::load(files, &site);
+    let mut loaded = engine::load(files, &site);
+    loaded.rules.narrow(&args.pack);
     let shown = if args.quiet { &[][..] } else { &loaded.warnings[..] };
     for message in loaded.errors.iter().chain(shown) {
         let _ = writeln!(io::stderr().lock(), "{message}");

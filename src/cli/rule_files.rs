@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use include_dir::{Dir, include_dir};
 
+use crate::rules::pack::Pack;
 use crate::rules::yaml::Node;
 
 static DETECTIONS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/detections");
@@ -134,6 +136,13 @@ fn is_yaml(path: &Path) -> Option<bool> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let yaml = [".yml", ".yaml"].iter().find(|ending| name.ends_with(**ending) && !name.starts_with('.'))?;
     Some(name.ends_with(&format!(".test{yaml}")))
+}
+
+/// Reads the name of a pack.
+pub fn packs() -> impl TypedValueParser<Value = Pack> {
+    // Only names of packs come this far.
+    let named = |name: String| Pack::ALL.into_iter().find(|pack| pack.name() == name).unwrap_or(Pack::Extended);
+    PossibleValuesParser::new(Pack::ALL.map(Pack::name)).map(named)
 }
 
 #[cfg(test)]

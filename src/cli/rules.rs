@@ -15,6 +15,7 @@ use super::{engine, rule_files};
 use crate::config::Site;
 use crate::event::catalogue::{self, AuditLevel, Known};
 use crate::rules::expr::Expr;
+use crate::rules::pack::Pack;
 use crate::rules::{Input, Level, Meta, RuleSet, suggest};
 use crate::sink::text::printable;
 
@@ -37,8 +38,8 @@ pub struct RulesArgs {
 enum What {
     /// Every detection that gives alerts, by area.
     List {
-        /// Only those of this pack.
-        #[arg(long, value_enum, default_value = "extended")]
+        /// Only those of this pack: core is level low and above, extended is all.
+        #[arg(long, value_parser = rule_files::packs(), default_value = "extended")]
         pack: Pack,
 
         /// Shape of the output.
@@ -55,18 +56,6 @@ enum What {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Pack {
-    /// Level low and above: what notifies somebody.
-    Core,
-    /// All, those for reports too.
-    Extended,
-    /// Pod Security Standards, Baseline and Restricted.
-    PssRestricted,
-    /// All that bear the tag of a control.
-    Compliance,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// Columns.
     Table,
@@ -75,9 +64,6 @@ enum Format {
     /// A Markdown table.
     Markdown,
 }
-
-/// The beginnings of tags that name a control.
-const CONTROLS: [&str; 5] = ["cis.", "nist.", "iso27001.", "soc2.", "pci."];
 
 /// A detection that gives alerts.
 #[derive(Debug, Clone)]
@@ -97,15 +83,6 @@ impl Entry {
     fn short(&self) -> &str {
         self.meta.reference.as_deref().unwrap_or("-")
     }
-
-    fn is_in(&self, pack: Pack) -> bool {
-        match pack {
-            Pack::Core => self.meta.level >= Level::Low,
-            Pack::Extended => true,
-            Pack::PssRestricted => self.short().starts_with("PSS-"),
-            Pack::Compliance => self.meta.tags.iter().any(|tag| CONTROLS.iter().any(|start| tag.starts_with(start))),
-        }
-    }
 }
 
 /// Runs the subcommand.
@@ -118,7 +95,7 @@ pub fn run(args: &RulesArgs) -> anyhow::Result<Exit> {
     let mut out = io::stdout().lock();
     match &args.what {
         What::List { pack, format } => {
-            let chosen: Vec<Entry> = all.into_iter().filter(|entry| entry.is_in(*pack)).collect();
+            let chosen: Vec<Entry> = all.into_iter().filter(|entry| pack.holds(&entry.meta)).collect();
             match format {
                 Format::Table => table(&mut out, &chosen)?,
                 Format::Json => writeln!(out, "{:#}", chosen.iter().map(as_json).collect::<Value>())?,

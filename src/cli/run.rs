@@ -46,7 +46,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let text = std::fs::read_to_string(&args.config).with_context(|| format!("configuration {name}"))?;
     let config = RunConfig::parse(&args.config, &text)?;
     let site = site_file::read(config.site.as_deref())?;
-    let loaded = engine::load(rule_files::collect(&config.rules, &config.add_rules)?, &site);
+    let mut loaded = engine::load(rule_files::collect(&config.rules, &config.add_rules)?, &site);
+    loaded.rules.narrow(&config.packs);
     for message in loaded.errors.iter().chain(&loaded.warnings) {
         let _ = writeln!(io::stderr().lock(), "{message}");
     }

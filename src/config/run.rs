@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer};
 
 use super::{ClusterFrom, ConfigError, duration_us, size_bytes};
+use crate::rules::pack::Pack;
 pub use http_sink::HttpSink;
 
 mod http_sink;
@@ -24,6 +25,9 @@ pub struct RunConfig {
     /// Rule files and folders besides those.
     #[serde(default)]
     pub add_rules: Vec<PathBuf>,
+    /// Only rules of these packs give alerts; empty: all.
+    #[serde(default)]
+    pub packs: Vec<Pack>,
     /// What is particular to the site.
     #[serde(default)]
     pub site: Option<PathBuf>,

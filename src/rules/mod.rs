@@ -13,6 +13,7 @@ mod link;
 mod lint;
 pub mod load;
 pub mod modifiers;
+pub mod pack;
 pub mod path;
 mod selections;
 pub mod show;
