@@ -321,8 +321,10 @@ impl Sink for Job<'_> {
     }
 
     fn problem(&mut self, kind: ProblemKind, place: Place, why: String) {
-        if kind == ProblemKind::Unreadable {
-            self.result.counts.unreadable += 1;
+        match kind {
+            ProblemKind::Unreadable => self.result.counts.unreadable += 1,
+            ProblemKind::TooLarge => self.result.counts.too_large += 1,
+            ProblemKind::Layout | ProblemKind::MalformedBody | ProblemKind::DuplicateKey => {}
         }
         let offset = self.batch.offset + place.range.start as u64;
         self.result.problems.push(Problem { line: place.line, offset, range: place.range, kind, why });

@@ -1,8 +1,11 @@
 //! The documents of a block, one after the other.
 
+use super::envelope::Opener;
+use super::kinds::Facts;
 use super::multiline::document_end;
 use super::other::is_readable;
-use super::{Context, Place, ProblemKind, Scratch, Sink};
+use super::parts::Parts;
+use super::{Context, Place, ProblemKind, Scratch, Sink, prefix};
 use crate::event::json::{Doc, Kind, Raw};
 use crate::event::structure::{Flaw, Structure};
 use crate::event::view::{Event, Slot};
@@ -15,9 +18,10 @@ const EVENT_START: &[u8] = b"{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/"
 /// Finds the documents of a block and shows them to `sink` in order. Returns the number of lines.
 pub fn scan(block: &[u8], context: Context<'_>, scratch: &mut Scratch, sink: &mut impl Sink) -> u64 {
     let (mut start, mut line) = (0, 0);
+    let mut parts = Parts::default();
     while start < block.len() {
         let end = memchr::memchr(b'\n', &block[start..]).map_or(block.len(), |at| start + at);
-        let mut scan = Scan { block, context, scratch, sink, line, start };
+        let mut scan = Scan { block, context, scratch, sink, parts: &mut parts, line, start };
         let used = scan.line(end);
         let next = used.max(end).min(block.len());
         // A document over several lines has used them up; the rest of its last line was scanned with it.
@@ -34,6 +38,7 @@ pub fn scan(block: &[u8], context: Context<'_>, scratch: &mut Scratch, sink: &mu
         line += 1;
         start = next + 1;
     }
+    parts.end(sink);
     line
 }
 
@@ -45,6 +50,8 @@ struct Scan<'s, S> {
     context: Context<'s>,
     scratch: &'s mut Scratch,
     sink: &'s mut S,
+    /// Lines of container runtimes that are not whole yet.
+    parts: &'s mut Parts,
     line: u64,
     start: usize,
 }
@@ -71,6 +78,25 @@ impl<S: Sink> Scan<'_, S> {
         at = skip(block, at, end, |b| matches!(b, b' ' | b'\t' | b'\r'));
         if at == end {
             return end;
+        }
+        if !matches!(block[at], b'{' | b'[')
+            && let Some(stripped) = prefix::strip(&block[at..end])
+        {
+            let whole = at..trim_end(block, at, end);
+            if let Some(part) = stripped.part
+                && (part.goes_on || self.parts.has(part.is_stderr))
+            {
+                let place = self.place(whole);
+                self.parts.take(part, stripped.text, place, self.context, self.sink);
+                return end;
+            }
+            if stripped.part.is_some() && !stripped.text.starts_with(b"{") {
+                self.sink.not_audit(self.place(whole));
+                return end;
+            }
+            if matches!(stripped.text.first(), Some(b'{' | b'[')) {
+                at = end - stripped.text.len();
+            }
         }
         if !matches!(block[at], b'{' | b'[') {
             let range = at..trim_end(block, at, end);
@@ -187,7 +213,12 @@ impl<S: Sink> Scan<'_, S> {
                             list(doc, items, &start, self.context, &self.scratch.arena, None, self.sink);
                         }
                         Class::EmptyList => {}
-                        Class::Other => self.sink.not_audit(place),
+                        Class::Other => {
+                            let raw = event.raw();
+                            if !self.parts.docker(doc, raw, &place, self.context, self.sink) {
+                                Opener::new(self.context, &place, self.sink).open(doc, raw, &Facts::default(), 0);
+                            }
+                        }
                     }
                     Read::Done(close)
                 }
@@ -230,7 +261,7 @@ impl<S: Sink> Scan<'_, S> {
     }
 }
 
-enum Class {
+pub(super) enum Class {
     Event,
     List(Raw),
     EmptyList,
@@ -238,7 +269,7 @@ enum Class {
 }
 
 /// What an object is, by `kind` and `apiVersion`; items of lists may lack both, and then what they hold tells.
-fn class_of(event: &Event<'_>) -> Class {
+pub(super) fn class_of(event: &Event<'_>) -> Class {
     let bytes = |slot| event.slot(slot).map_or(&b""[..], |raw| event.doc().bytes(raw));
     // As the API server spells it.
     if bytes(Slot::Kind) == b"\"Event\"" && bytes(Slot::ApiVersion) == b"\"audit.k8s.io/v1\"" {
@@ -306,7 +337,7 @@ fn list(
         match Event::parse(doc, item, arena, context.site, context.cluster) {
             Ok(event) => match class_of(&event) {
                 Class::Event => sink.event(&event, place),
-                _ => sink.not_audit(place),
+                _ => Opener::new(context, &place, sink).open(doc, event.raw(), &Facts::default(), 0),
             },
             Err(flaw) => sink.problem(ProblemKind::Unreadable, place, flaw.to_string()),
         }

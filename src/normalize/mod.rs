@@ -4,8 +4,14 @@
 //! ends up as events, or as a problem with its place: nothing hides an event behind it.
 
 mod documents;
+mod envelope;
+mod gke;
+mod kinds;
 mod multiline;
+mod object;
 mod other;
+mod parts;
+mod prefix;
 
 use bumpalo::Bump;
 

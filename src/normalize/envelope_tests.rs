@@ -1,0 +1,192 @@
+//! What becomes of every kind of envelope.
+
+use std::io::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::event::site::Site;
+use crate::event::view::Event;
+use crate::normalize::{Context, Place, ProblemKind, Scratch, Sink, scan};
+
+#[derive(Default)]
+struct Log(Vec<String>);
+
+impl Sink for Log {
+    fn event(&mut self, event: &Event<'_>, place: Place) {
+        let (id, verb) = (event.audit_id().unwrap_or("-"), event.verb().unwrap_or("-"));
+        self.0.push(format!("{}:{id} {verb} {}", place.line, event.cluster()));
+    }
+
+    fn problem(&mut self, kind: ProblemKind, place: Place, why: String) {
+        self.0.push(format!("{}:{kind:?} {why}", place.line));
+    }
+
+    fn not_audit(&mut self, place: Place) {
+        self.0.push(format!("{}:other", place.line));
+    }
+}
+
+fn check(block: impl AsRef<[u8]>, expected: &[&str]) {
+    let block = block.as_ref();
+    let mut log = Log::default();
+    let site = Site::default();
+    scan(block, Context { site: &site, cluster: "own" }, &mut Scratch::default(), &mut log);
+    assert_eq!(log.0, expected, "{}", String::from_utf8_lossy(&block[..block.len().min(500)]));
+}
+
+fn event(id: &str) -> String {
+    format!(
+        r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"{id}","stage":"ResponseComplete","verb":"get","requestURI":"/a?b\u0026c"}}"#
+    )
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn subscription(messages: &[&str]) -> Value {
+    let events = messages.iter().map(|text| json!({"id": "3", "timestamp": 1_772_359_200_004_u64, "message": text}));
+    json!({"messageType": "DATA_MESSAGE", "owner": "111122223333", "logGroup": "/aws/eks/shop/cluster",
+           "logStream": "kube-apiserver-audit-0a1b", "subscriptionFilters": ["f"], "logEvents": events.collect::<Vec<_>>()})
+}
+
+#[test]
+fn eks() {
+    let (a, b) = (event("a"), event("b"));
+    let whole = subscription(&[&a, &b]).to_string();
+    check(&whole, &["0:a get shop", "0:b get shop"]);
+    check(
+        whole.repeat(2),
+        &["0:a get shop", "0:b get shop", "0:a get shop", "0:b get shop", "0:Layout 2 documents on one line"],
+    );
+    let packed = STANDARD.encode(gzip(whole.as_bytes()));
+    check(json!({"awslogs": {"data": packed}}).to_string(), &["0:a get shop", "0:b get shop"]);
+    check(json!({"requestId": "r", "records": [{"data": packed}]}).to_string(), &["0:a get shop", "0:b get shop"]);
+    check(json!({"Records": [{"kinesis": {"data": packed}}]}).to_string(), &["0:a get shop", "0:b get shop"]);
+    check(r#"{"messageType":"CONTROL_MESSAGE","logEvents":[]}"#, &["0:other"]);
+    // What is broken or another's hides no neighbour.
+    check(
+        subscription(&[&format!("{}[Truncated...]", &a[..60]), "I0301 10:00:00.0 1 x.go:1] y", &b]).to_string(),
+        &["0:Unreadable in an envelope: ends before its brackets close", "0:other", "0:b get shop"],
+    );
+    check(json!({"events": [{"logStreamName": "s", "timestamp": 1, "message": a}]}).to_string(), &["0:a get own"]);
+    check(format!("2026-03-01T10:00:00.004Z {a}\n"), &["0:a get own"]);
+}
+
+#[test]
+fn gke() {
+    let record = r#"{"insertId":"a1","logName":"projects/p/logs/cloudaudit.googleapis.com%2Factivity","timestamp":"2026-03-01T10:00:00.0042Z","resource":{"type":"k8s_cluster","labels":{"project_id":"p","location":"europe-west1","cluster_name":"shop"}},"labels":{"authorization.k8s.io/decision":"allow"},"protoPayload":{"@type":"type.googleapis.com/google.cloud.audit.AuditLog","serviceName":"k8s.io","methodName":"io.k8s.core.v1.pods.create","resourceName":"core/v1/namespaces/shop/pods/web","authenticationInfo":{"principalEmail":"ann@example.com"},"requestMetadata":{"callerIp":"192.0.2.7","callerSuppliedUserAgent":"kubectl/v1.34.0"},"status":{}}}"#;
+    check(record, &["0:a1 create shop"]);
+    check(format!("[{record},{record}]"), &["0:a1 create shop", "0:a1 create shop"]);
+    check(record.replace("\"k8s.io\"", "\"container.googleapis.com\""), &["0:other"]);
+    check(record.replace("methodName", "m"), &["0:Unreadable in an envelope: a GKE record without methodName"]);
+    let push = json!({"message": {"data": STANDARD.encode(record), "messageId": "1"}, "subscription": "s"});
+    check(push.to_string(), &["0:a1 create shop"]);
+}
+
+#[test]
+fn aks() {
+    let record = |category: &str, log: Value| {
+        json!({"time": "2026-03-01T10:00:00.004300000Z", "category": category,
+               "operationName": "Microsoft.ContainerService/managedClusters/diagnosticLogs/Read",
+               "resourceId": "/SUBSCRIPTIONS/0/RESOURCEGROUPS/RG/PROVIDERS/MICROSOFT.CONTAINERSERVICE/MANAGEDCLUSTERS/SHOP",
+               "properties": {"log": log, "pod": "kube-apiserver-0", "stream": "stdout", "containerID": "c0"}})
+    };
+    let a = event("a");
+    check(record("kube-audit", a.as_str().into()).to_string(), &["0:a get shop"]);
+    check(record("kube-audit-admin", serde_json::from_str(&a).unwrap()).to_string(), &["0:a get shop"]);
+    check(
+        json!({"records": [record("kube-apiserver", "I0301 x".into()), record("kube-audit", a.as_str().into())]})
+            .to_string(),
+        &["0:other", "0:a get shop"],
+    );
+    check(json!({"Category": "kube-audit", "log_s": a, "ResourceId": "/x/SHOP"}).to_string(), &["0:a get shop"]);
+}
+
+#[test]
+fn shippers() {
+    let a = event("a");
+    let object: Value = serde_json::from_str(&a).unwrap();
+    for (record, cluster) in [
+        (json!({"date": 1_772_359_200.0043, "log": a}), "own"),
+        (json!({"log": format!("{a}\n"), "stream": "stdout", "time": "2026-03-01T10:00:00.0043Z"}), "own"),
+        (json!({"log": a, "stream": "stdout", "kubernetes": {"host": "m0"}}), "own"),
+        (json!({"log": format!("2026-03-01T10:00:00.0043Z stdout F {a}")}), "own"),
+        (json!({"file": "audit.log", "host": "m0", "message": a, "source_type": "file"}), "own"),
+        (json!({"@timestamp": "x", "message": object}), "own"),
+        (json!({"event": {"dataset": "kubernetes.audit_logs", "original": a}, "kubernetes": {"audit": {}}}), "own"),
+        (json!({"event": {"dataset": "kubernetes.audit_logs"}, "kubernetes": {"audit": object}}), "own"),
+        (json!({"_index": "i", "_id": "1", "_source": {"message": a}}), "own"),
+        (json!({"took": 1, "hits": {"hits": [{"_index": "i", "_source": {"message": a}}]}}), "own"),
+        (json!({"time": 1_772_359_200.004, "host": "m0", "sourcetype": "_json", "event": object}), "own"),
+        (json!({"preview": false, "result": {"_raw": a}}), "own"),
+        (json!({"streams": [{"stream": {"cluster": "shop"}, "values": [["1772359200004200000", a]]}]}), "shop"),
+        (json!({"labels": {"cluster": "shop"}, "line": a, "timestamp": "x"}), "shop"),
+        (json!({"data": {"resultType": "streams", "result": [{"stream": {}, "values": [["1", a]]}]}}), "own"),
+        (json!({"__REALTIME_TIMESTAMP": "1772359200004300", "MESSAGE": a}), "own"),
+        (json!({"specversion": "1.0", "id": "1", "data": object}), "own"),
+        (json!({"specversion": "1.0", "id": "1", "data_base64": STANDARD.encode(&a)}), "own"),
+        (json!({"schema": {}, "payload": a}), "own"),
+        (
+            json!({"resourceLogs": [{"resource": {"attributes": [{"key": "k8s.cluster.name", "value": {"stringValue": "shop"}}]},
+                   "scopeLogs": [{"logRecords": [{"body": {"stringValue": a}}]}]}]}),
+            "shop",
+        ),
+        (json!({"message": json!({"log": a}).to_string()}), "own"),
+    ] {
+        let expected = format!("0:a get {cluster}");
+        check(record.to_string(), &[&expected]);
+        check(format!("[{record}]"), &[&expected]);
+        check(format!("<14>1 2026-03-01T10:00:00.0043Z m0 k - - - {record}"), &[&expected]);
+    }
+    check(r#"{"log":"I0301 10:00:00.0 1 x.go:1] y","stream":"stderr"}"#, &["0:other"]);
+    check(json!({"log": &a[3..]}).to_string(), &["0:Unreadable in an envelope: does not start with a JSON object"]);
+    check(json!({"message": {"a": 1}}).to_string(), &["0:other"]);
+}
+
+#[test]
+fn lines_that_a_runtime_cut_are_joined() {
+    let (a, b) = (event("a"), event("b"));
+    let cri = |stream: &str, tag: &str, text: &str| format!("2026-03-01T10:00:00.0043Z {stream} {tag} {text}\n");
+    let docker = |text: &str, stream: &str| format!("{}\n", json!({"log": text, "stream": stream, "time": "x"}));
+    let end = "0:Unreadable the last part of a cut line is missing";
+    check(cri("stdout", "F", &a) + &cri("stdout", "F", "I0301 x"), &["0:a get own", "1:other"]);
+    for cut in [1, 20, 50, a.len() - 1] {
+        let (left, right) = a.split_at(cut);
+        check(
+            [cri("stdout", "P", left), cri("stderr", "F", &b), cri("stdout", "F", right)].concat(),
+            &["1:b get own", "0:a get own"],
+        );
+        check(
+            [docker(left, "stdout"), docker(&format!("{b}\n"), "stderr"), docker(&format!("{right}\n"), "stdout")]
+                .concat(),
+            &["1:b get own", "0:a get own"],
+        );
+        check(cri("stdout", "P", left) + &cri("stdout", "F", &b), &[end, "0:b get own"]);
+        check(cri("stdout", "P", left), &[end]);
+        check(docker(left, "stdout"), &[end]);
+    }
+}
+
+#[test]
+fn depth_and_size_are_bounded() {
+    let mut nested = event("a");
+    for depth in 1..10 {
+        nested = json!({"log": nested}).to_string();
+        match depth {
+            ..=6 => check(&nested, &["0:a get own"]),
+            _ => check(&nested, &["0:Unreadable envelopes stand more than 6 deep in each other"]),
+        }
+    }
+    let bomb = STANDARD.encode(gzip(&vec![b' '; 65 << 20]));
+    let (a, over) = (event("a"), "0:TooLarge in an envelope: unpacks to more than 64 MiB");
+    check(json!({"records": [{"data": bomb}, {"message": a}]}).to_string(), &[over, "0:a get own"]);
+    let deep = format!("{{\"log\":{}1{}}}", "{\"log\":".repeat(100_000), "}".repeat(100_000));
+    check(deep, &["0:Unreadable envelopes stand more than 6 deep in each other"]);
+    let arrays = format!("{{\"log\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    check(arrays, &["0:Unreadable envelopes stand more than 6 deep in each other"]);
+}
