@@ -112,7 +112,7 @@ fn shippers() {
     let a = event("a");
     let object: Value = serde_json::from_str(&a).unwrap();
     for (record, cluster) in [
-        (json!({"date": 1_772_359_200.0043, "log": a}), "own"),
+        (json!({"date": 1_772_359_200.004_3, "log": a}), "own"),
         (json!({"log": format!("{a}\n"), "stream": "stdout", "time": "2026-03-01T10:00:00.0043Z"}), "own"),
         (json!({"log": a, "stream": "stdout", "kubernetes": {"host": "m0"}}), "own"),
         (json!({"log": format!("2026-03-01T10:00:00.0043Z stdout F {a}")}), "own"),
