@@ -277,12 +277,23 @@ pub(super) fn document_boundary(bytes: &[u8]) -> Option<usize> {
     let known = bytes.len().checked_sub(1)?;
     memrchr_iter(b'\n', &bytes[..known]).find_map(|newline| {
         let goes_on = matches!(bytes[newline + 1], b' ' | b'\t' | b'\r' | b'\n' | b'}' | b']' | b',' | b':');
-        if goes_on {
+        if goes_on || is_part(&bytes[..newline]) {
             return None;
         }
         let before = bytes[..newline].iter().rev().find(|b| !b.is_ascii_whitespace());
         (!matches!(before, Some(b'{' | b'[' | b',' | b':'))).then_some(newline + 1)
     })
+}
+
+/// Whether the last line is one that a container runtime cut, so that the next one goes on with it: `TIME STREAM P …`
+/// (Kubernetes' CRI logging format).
+fn is_part(lines: &[u8]) -> bool {
+    let start = memrchr(b'\n', lines).map_or(0, |newline| newline + 1);
+    let line = &lines[start..];
+    let mut words = line[..line.len().min(64)].split(|b| *b == b' ').skip(1);
+    line.first().is_some_and(u8::is_ascii_digit)
+        && matches!(words.next(), Some(b"stdout" | b"stderr"))
+        && words.next().is_some_and(|tags| tags == b"P" || tags.starts_with(b"P:"))
 }
 
 /// The first event time that stands in `bytes`: of `stageTimestamp`, else of `requestReceivedTimestamp`.
@@ -341,6 +352,19 @@ mod tests {
             if out.last().unwrap().last {
                 return out;
             }
+        }
+    }
+
+    #[test]
+    fn no_block_ends_within_a_line_that_a_runtime_cut() {
+        let cut =
+            |n: usize| format!("2026-11-23T10:00:00.{n}Z stdout P {{\"a\":\n2026-11-23T10:00:00.{n}Z stdout F {n}}}\n");
+        let text: String = (100..200).map(cut).collect();
+        for block_bytes in [90, 150, 333] {
+            let blocks = texts(&blocks(text.as_bytes(), block_bytes, 1000));
+            assert!(blocks.len() > 5);
+            assert!(blocks.iter().all(|block| !block.lines().last().unwrap_or("").contains(" P ")), "{block_bytes}");
+            assert_eq!(blocks.concat(), text);
         }
     }
 
