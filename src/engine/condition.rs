@@ -1,14 +1,13 @@
 //! Compiled conditions and their evaluation: [`Expr`] with fields resolved, comparisons prepared, cheap tests first.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, Timelike};
-use regex::Regex;
 
 use super::block::Block;
 use super::facets::Facet;
 use super::networks::Networks;
+use super::patterns::Patterns;
 use super::text::{Texts, folded};
 use crate::event::json::Kind;
 use crate::event::path::{Fast, Field, Path, Root};
@@ -73,7 +72,7 @@ pub struct Check {
     texts: Texts,
     numbers: Vec<(Cmp, f64)>,
     bools: Vec<bool>,
-    regexes: Vec<Arc<Regex>>,
+    patterns: Patterns,
     networks: Networks,
     references: Vec<(Field, FieldRefOp)>,
     times: Vec<(TimePart, Cmp, i64)>,
@@ -328,7 +327,10 @@ impl Check {
             texts: Texts::new(&test.any_of),
             numbers: Vec::new(),
             bools: Vec::new(),
-            regexes: Vec::new(),
+            patterns: Patterns::new(test.any_of.iter().filter_map(|op| match op {
+                Op::Regex(op) => Some(op),
+                _ => None,
+            })),
             networks: Networks::new(test.any_of.iter().filter_map(|op| match op {
                 Op::Cidr(network) => Some(*network),
                 _ => None,
@@ -341,10 +343,9 @@ impl Check {
         };
         for op in &test.any_of {
             match op {
-                Op::Str(_) | Op::Never | Op::Cidr(_) => {}
+                Op::Str(_) | Op::Never | Op::Cidr(_) | Op::Regex(_) => {}
                 Op::Num(cmp, number) => check.numbers.push((*cmp, *number)),
                 Op::Bool(value) => check.bools.push(*value),
-                Op::Regex(op) => check.regexes.push(Arc::clone(&op.built.0)),
                 Op::FieldRef(op) => check.references.push((Field::parse(&op.field), op.clone())),
                 Op::Time(part, cmp, value) => check.times.push((*part, *cmp, *value)),
                 Op::Exists(true) => check.present = true,
@@ -355,7 +356,7 @@ impl Check {
     }
 
     fn cost(&self) -> u32 {
-        field_cost(&self.field) + if self.regexes.is_empty() { 0 } else { 3 }
+        field_cost(&self.field) + if self.patterns.is_empty() { 0 } else { 3 }
     }
 
     /// The verdict on a field whose text is at hand: no walk, and no doubt.
@@ -378,7 +379,7 @@ impl Check {
         let compares = !self.texts.is_empty()
             || !self.numbers.is_empty()
             || !self.bools.is_empty()
-            || !self.regexes.is_empty()
+            || !self.patterns.is_empty()
             || !self.networks.is_empty()
             || !self.references.is_empty()
             || !self.times.is_empty();
@@ -418,7 +419,7 @@ impl Check {
                     .parse::<f64>()
                     .is_ok_and(|n| self.numbers.iter().any(|(cmp, value)| cmp.holds(&n, value))))
             || self.bools.iter().any(|value| text.eq_ignore_ascii_case(if *value { "true" } else { "false" }))
-            || self.regexes.iter().any(|regex| regex.is_match(text))
+            || self.patterns.is_match(text)
             || (!self.networks.is_empty() && self.networks.hold(text))
             || self.times.iter().any(|(part, cmp, value)| time_part(text, *part).is_some_and(|n| cmp.holds(&n, value)))
             || self.references.iter().any(|(field, op)| refers(event, text, field, op))

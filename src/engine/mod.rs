@@ -10,6 +10,7 @@ pub mod index;
 pub mod matches;
 pub mod necessary;
 mod networks;
+mod patterns;
 pub mod program;
 pub mod text;
 pub mod trace;

@@ -41,8 +41,17 @@ pub(super) struct Texts<'a> {
     pub(super) code: Option<i64>,
 }
 
-/// Objects that were walked: where each starts, and its members.
-type Walked<'a> = smallvec::SmallVec<[(usize, &'a [(Raw, Raw)]); 8]>;
+/// Objects that were walked: where each starts, and what it holds.
+type Walked<'a> = smallvec::SmallVec<[(usize, Members<'a>); 8]>;
+
+/// The members of an object that was walked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Members<'a> {
+    /// Keys and values, in order.
+    pub(super) list: &'a [(Raw, Raw)],
+    /// Marks of the keys: most of what rules ask for is not there, and this says so without a look at the keys.
+    pub(super) marks: u64,
+}
 
 /// Arrays of objects that were walked: where each starts, and its elements.
 type WalkedArrays<'a> = smallvec::SmallVec<[(usize, &'a [Raw]); 4]>;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::json::{Kind, Raw};
 use super::path::{Part, Path};
-use super::view::Event;
+use super::view::{Event, Members};
 
 /// How deep arrays may be nested in arrays before a walk gives up (and the rule that asked is unknown). Objects are
 /// bounded by the path's length.
@@ -188,19 +188,20 @@ impl<'a> Event<'a> {
 
     /// The members of an object. Many rules walk the same few objects, so they are kept once found; `None` (and the event
     /// malformed) if they are not well-formed.
-    fn members(&self, object: Raw) -> Option<&'a [(Raw, Raw)]> {
+    fn members(&self, object: Raw) -> Option<Members<'a>> {
         if let Some((_, members)) = self.kept.objects.borrow().iter().find(|(start, _)| *start == object.start) {
-            return Some(members);
+            return Some(*members);
         }
-        let mut members = bumpalo::collections::Vec::new_in(self.arena);
+        let (mut list, mut marks) = (bumpalo::collections::Vec::new_in(self.arena), 0);
         for member in self.doc.members(object) {
-            let Ok(member) = member else {
+            let Ok((key, value)) = member else {
                 self.malformed.set(true);
                 return None;
             };
-            members.push(member);
+            marks |= self.doc.name(key).map_or(u64::MAX, |name| mark(&name));
+            list.push((key, value));
         }
-        let members = members.into_bump_slice();
+        let members = Members { list: list.into_bump_slice(), marks };
         let mut kept = self.kept.objects.borrow_mut();
         if kept.len() < OBJECTS_MAX {
             kept.push((object.start, members));
@@ -211,8 +212,12 @@ impl<'a> Event<'a> {
     /// The member of the object whose key is the longest prefix of `run` that ends at a dot, and how much of `run` it
     /// used. Of equal keys the last counts, as for the API server's decoder.
     fn longest(&self, object: Raw, run: &str) -> Option<(Raw, usize)> {
+        let members = self.members(object)?;
+        if members.marks & mark(run.as_bytes()) == 0 {
+            return None;
+        }
         let mut best: Option<(Raw, usize)> = None;
-        for &(key, value) in self.members(object)? {
+        for &(key, value) in members.list {
             let name = self.doc.name(key).unwrap_or_default();
             // The boundary first: it alone rules most names out.
             let fits = !name.is_empty()
@@ -227,8 +232,12 @@ impl<'a> Event<'a> {
 
     /// The member of the object with exactly this key, the last one if there are several.
     pub(super) fn member(&self, object: Raw, key: &str) -> Option<Raw> {
+        let members = self.members(object)?;
+        if members.marks & mark(key.as_bytes()) == 0 {
+            return None;
+        }
         let mut found = None;
-        for &(name, value) in self.members(object)? {
+        for &(name, value) in members.list {
             if self.doc.key_is(name, key) {
                 found = Some(value);
             }
@@ -309,6 +318,17 @@ impl<'a> Event<'a> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// One of 64 bits for a key, by its part before the first dot: a key that is the start of a path, up to a dot, has the mark
+/// of that path.
+#[inline]
+fn mark(key: &[u8]) -> u64 {
+    let length = key.iter().position(|byte| *byte == b'.').unwrap_or(key.len());
+    let at = |place: usize| key[..length].get(place).map_or(0, |byte| u64::from(*byte));
+    let (first, last) = (at(0) | at(1) << 8, at(length.wrapping_sub(1)) | at(length / 2) << 8);
+    let mixed = (first | last << 16 | (length as u64) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    1 << (mixed >> 58)
 }
 
 /// Takes the first segment off a pointer (which starts with a slash).
