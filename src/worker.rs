@@ -8,6 +8,7 @@ use crate::engine::condition::{Doubt, Verdict};
 use crate::engine::excerpt::{self, Keeper};
 use crate::engine::matches::{ClusterId, Match, SourceId, Stage};
 use crate::engine::program::{Picture, Program};
+use crate::engine::sightings::Sightings;
 use crate::engine::window;
 use crate::event::site::Site;
 use crate::event::view::Event;
@@ -69,6 +70,8 @@ pub struct Counts {
     pub skewed: u64,
     /// Captured values cut off at the limit of values per match.
     pub fanout_cut: u64,
+    /// Matches left out because they repeat others in all that windows would learn from them.
+    pub repeated: u64,
 }
 
 /// A document that is not an event, and where it stands.
@@ -104,6 +107,7 @@ impl Counts {
         self.expired_stage += other.expired_stage;
         self.skewed += other.skewed;
         self.fanout_cut += other.fanout_cut;
+        self.repeated += other.repeated;
         for (rule, n) in &other.unknown {
             *self.unknown.entry(*rule).or_default() += n;
         }
@@ -156,6 +160,7 @@ pub struct Worker {
 struct Reused {
     picture: Picture,
     hits: Vec<u32>,
+    sightings: Sightings,
     keeper: Keeper,
 }
 
@@ -282,6 +287,14 @@ impl Job<'_> {
         self.result.counts.malformed_body += u64::from(malformed);
     }
 
+    /// Leaves out the hits that tell windows nothing new.
+    fn leave_out_repeats(&mut self, event: &Event<'_>, time: Option<i64>) {
+        let Reused { hits, sightings, .. } = &mut *self.reused;
+        let all = hits.len();
+        hits.retain(|rule| !sightings.is_repeat(self.program, *rule, event, self.batch.cluster, time));
+        self.result.counts.repeated += (all - hits.len()) as u64;
+    }
+
     /// Makes the matches of the rules that hold; they share what they keep of the event.
     fn keep(&mut self, event: &Event<'_>, time: Option<i64>, newest_before: Option<i64>, offset: u64) {
         let Reused { hits, keeper, .. } = &mut *self.reused;
@@ -315,6 +328,9 @@ impl Sink for Job<'_> {
         }
         let offset = self.batch.offset + place.range.start as u64;
         self.judge(event);
+        if !self.settings.plain {
+            self.leave_out_repeats(event, time);
+        }
         if !self.reused.hits.is_empty() {
             self.keep(event, time, newest_before, offset);
         }

@@ -11,6 +11,7 @@ mod redaction;
 mod replay;
 mod rules;
 mod samples;
+mod sightings;
 mod sinks;
 mod support;
 mod tidy;

@@ -12,6 +12,7 @@ pub mod necessary;
 mod networks;
 mod patterns;
 pub mod program;
+pub mod sightings;
 pub mod text;
 pub mod trace;
 pub mod window;

@@ -12,6 +12,7 @@ use super::captures::CaptureTable;
 use super::condition::{Condition, Doubt, Verdict};
 use super::facets::{Cache, FACETS, Facet};
 use super::index::{Bits, Index, has, ones, set};
+use super::sightings;
 use crate::event::path::Field;
 use crate::event::view::Event;
 use crate::event::walk::Missing;
@@ -26,6 +27,8 @@ pub struct Program {
     pub captures: Arc<CaptureTable>,
     /// The captured fields, resolved; the index is the capture's number.
     pub capture_fields: Vec<Field>,
+    /// Per rule: within how many microseconds its matches repeat each other; 0: each is needed.
+    pub quanta: Vec<i64>,
     /// All parts of all rules, each once.
     parts: Vec<Condition>,
     /// Per rule its parts, cheap ones first.
@@ -85,7 +88,19 @@ impl Program {
         let captures = Arc::new(CaptureTable::new(&rule_set));
         let capture_fields = captures.fields.iter().map(|field| Field::parse(field)).collect();
         let of_facet = Facet::ALL.map(|facet| of_facet(facet, &parts, &of_rule, index.words()));
-        Ok(Program { set: rule_set, captures, capture_fields, parts, of_rule, of_facet, index, stage_rules, all_rules })
+        let quanta = sightings::quanta(&rule_set);
+        Ok(Program {
+            set: rule_set,
+            captures,
+            capture_fields,
+            quanta,
+            parts,
+            of_rule,
+            of_facet,
+            index,
+            stage_rules,
+            all_rules,
+        })
     }
 
     /// Finds the rules that may match the event; `outcome` says whether rules that do not name a stage are judged at all.

@@ -348,7 +348,7 @@ impl<'l> Live<'l> {
         self.count(batch, &result.counts);
         self.keep_dead(batch, &result.problems);
         let matches = std::mem::take(&mut result.matches);
-        self.report.matches += matches.len() as u64;
+        self.report.matches += matches.len() as u64 + result.counts.repeated;
         self.watch.matched(&matches);
         let (source, cluster) = (batch.source, batch.cluster);
         if !matches.is_empty() {

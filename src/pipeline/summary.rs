@@ -110,7 +110,7 @@ impl Summary {
         self.counts.bytes += skipped_bytes;
         self.counts.lines += skipped;
         self.counts.too_large += skipped;
-        self.matches += result.matches.len() as u64;
+        self.matches += result.matches.len() as u64 + result.counts.repeated;
         if let Some(why) = &batch.broken {
             input.broken = Some(why.clone());
             self.broken += 1;

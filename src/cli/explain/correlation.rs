@@ -46,7 +46,7 @@ pub(super) fn tell(set: Arc<RuleSet>, index: usize, log: Vec<u8>, site: Site) ->
     let mut visits: Vec<Visit> = Vec::new();
     // Another stage or delivery of a request counts once.
     let mut known = HashSet::new();
-    for found in bench.matches(log.clone()).matches {
+    for found in bench.plain().matches(log.clone()).matches {
         if !known.insert((found.rule, found.identity)) {
             continue;
         }

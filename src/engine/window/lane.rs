@@ -200,7 +200,8 @@ impl Lane {
         shared: &mut Shared,
         out: &mut Vec<Firing>,
     ) {
-        shared.stats.matches += 1;
+        let sighting = shared.plans.is_sighting(matched.rule);
+        shared.stats.matches += u64::from(!sighting);
         let time = match matched.time {
             Some(time) => time,
             None => {
@@ -211,7 +212,9 @@ impl Lane {
         matched.trace.time = time;
         let mut item = Item { time, matched, hop: None };
         if let Some(watermark) = self.marks.published().filter(|w| time < *w) {
-            if !self.tell_late(&item, watermark, shared, out) || shared.settings.late == Late::Drop {
+            if sighting {
+                shared.stats.late += 1;
+            } else if !self.tell_late(&item, watermark, shared, out) || shared.settings.late == Late::Drop {
                 return;
             }
             item.time = watermark;
@@ -297,9 +300,12 @@ impl Lane {
 
     /// One event has come out of the reorder buffer, as the matches of its rules (in `shared.run`).
     fn judge(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
-        let Shared { run, stats, firings, set, .. } = shared;
+        let Shared { run, stats, firings, set, plans, .. } = shared;
         run.retain(|item| {
             let m = &item.matched;
+            if plans.is_sighting(m.rule) {
+                return true;
+            }
             let sight = self.seen.release(Key::new(m.rule, &m.identity, m.long_running), item.time, stats);
             match sight {
                 Sight::New if set.rules.get(m.rule as usize).is_some_and(|r| r.alerts) => {

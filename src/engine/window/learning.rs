@@ -5,6 +5,17 @@ use std::collections::hash_map::Entry;
 
 use foldhash::fast::RandomState;
 
+use crate::engine::sightings::last_moment;
+
+/// How long a correlation's scopes learn and are remembered, microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) learning: i64,
+    pub(super) timespan: i64,
+    /// How finely their last match is remembered; 0 is exactly.
+    pub(super) quantum: i64,
+}
+
 /// The scopes of one correlation. A scope that had no match for the timespan is forgotten, and learns anew.
 #[derive(Debug)]
 pub(super) struct Scopes {
@@ -20,7 +31,8 @@ impl Scopes {
 
     /// Takes a match of a scope in: whether the scope has learned for long enough. `None` if there is no room for it.
     /// Times never go back.
-    pub(super) fn feed(&mut self, key: u128, now: i64, learning: i64, timespan: i64, most: usize) -> Option<bool> {
+    pub(super) fn feed(&mut self, key: u128, now: i64, times: Times, most: usize) -> Option<bool> {
+        let Times { learning, timespan, quantum } = times;
         if learning <= 0 {
             return Some(true);
         }
@@ -35,12 +47,12 @@ impl Scopes {
                 if now.saturating_sub(*last) > timespan {
                     *first = now;
                 }
-                *last = now;
+                *last = last_moment(now, quantum);
                 Some(now.saturating_sub(*first) >= learning)
             }
             Entry::Vacant(_) if full => None,
             Entry::Vacant(entry) => {
-                entry.insert((now, now));
+                entry.insert((now, last_moment(now, quantum)));
                 Some(false)
             }
         }
@@ -54,11 +66,16 @@ mod tests {
     #[test]
     fn a_scope_learns_from_its_first_match_on() {
         let mut scopes = Scopes::new();
-        let mut feed = |key, now| scopes.feed(key, now, 10, 20, 2);
+        let times = Times { learning: 10, timespan: 20, quantum: 0 };
+        let mut feed = |key, now| scopes.feed(key, now, times, 2);
         assert_eq!([feed(1, 0), feed(1, 9), feed(1, 10), feed(2, 10)].map(Option::unwrap), [false, false, true, false]);
         assert_eq!(feed(3, 10), None, "there is room for two");
         assert_eq!([feed(1, 30), feed(1, 51)].map(Option::unwrap), [true, false], "silent for too long");
         assert_eq!(feed(3, 60), Some(false), "the other is forgotten");
-        assert_eq!(scopes.feed(9, 60, 0, 20, 0), Some(true), "without learning nothing is kept");
+        assert_eq!(
+            scopes.feed(9, 60, Times { learning: 0, ..times }, 0),
+            Some(true),
+            "without learning nothing is kept"
+        );
     }
 }

@@ -8,6 +8,7 @@ use super::fan::Found;
 use crate::engine::CaptureTable;
 use crate::engine::captures::fields_of;
 use crate::engine::matches::{CaptureId, Trace, Value};
+use crate::engine::sightings;
 use crate::rules::expr::Cmp;
 use crate::rules::{CorrelationKind, Input, Measure, Needed, RuleSet};
 
@@ -68,6 +69,8 @@ pub(super) struct Plan {
     /// How many of the counted are listed: those it takes to satisfy the condition.
     pub(super) need: usize,
     pub(super) timespan: i64,
+    /// How finely the time of the last sighting is remembered, microseconds; 0 is exactly.
+    pub(super) quantum: i64,
     pub(super) realert: i64,
     pub(super) suppress: i64,
     pub(super) across: bool,
@@ -124,6 +127,8 @@ pub(super) struct Plans {
     pub(super) correlations: Vec<Plan>,
     pub(super) of_rule: Vec<Readers>,
     pub(super) of_correlation: Vec<Readers>,
+    /// Per rule: whether its matches are [sightings](crate::engine::sightings).
+    sighting: Vec<bool>,
 }
 
 impl Plans {
@@ -132,6 +137,7 @@ impl Plans {
             correlations: set.correlations.iter().map(|c| plan(c, captures)).collect(),
             of_rule: set.rules.iter().map(|_| Readers::default()).collect(),
             of_correlation: set.correlations.iter().map(|_| Readers::default()).collect(),
+            sighting: sightings::quanta(set).into_iter().map(|quantum| quantum > 0).collect(),
         };
         // What reads an across-cluster correlation lives where that one lives.
         let mut behind: Vec<bool> = Vec::with_capacity(set.correlations.len());
@@ -153,6 +159,12 @@ impl Plans {
             }
         }
         plans
+    }
+
+    /// Whether the rule's matches only tell what is there. Which of them get here may depend on the workers; a request
+    /// may count at each of its stages, and a late one still was seen.
+    pub(super) fn is_sighting(&self, rule: u32) -> bool {
+        self.sighting.get(rule as usize).is_some_and(|is| *is)
     }
 
     /// The value of a field that has one only, if that is seen without a look through groups; else [`Plans::values`] tells.
@@ -221,6 +233,10 @@ fn plan(correlation: &crate::rules::Correlation, captures: &CaptureTable) -> Pla
         conditions,
         cap,
         timespan: correlation.timespan_us,
+        quantum: match correlation.kind {
+            CorrelationKind::NewValue { .. } => sightings::quantum(correlation.timespan_us),
+            _ => 0,
+        },
         realert: correlation.realert_us,
         suppress: correlation.suppress_us,
         across: correlation.across_clusters,

@@ -7,6 +7,7 @@ use super::chain::Chain;
 use super::fan::Hit;
 use super::numbers::Numbers;
 use super::plan::{Kind, Plan};
+use crate::engine::sightings::last_moment;
 use crate::rules::Needed;
 
 /// No such time. Far enough back that every span since then is over.
@@ -86,7 +87,7 @@ impl Group {
             return (Group::One(one), None);
         }
         if let Kind::New { .. } = plan.kind {
-            return (Group::One(One::at(time, number)), Some(Verdict::of_one(time, number)));
+            return (Group::One(One::sighted(plan, time)), Some(Verdict::of_one(time, number)));
         }
         let mut whole = Whole::new(plan);
         let verdict = whole.feed(plan, time, number, hit);
@@ -98,7 +99,7 @@ impl Group {
         if let Group::One(before) = self {
             if let Kind::New { .. } = plan.kind {
                 let forgotten = time.saturating_sub(before.time) > plan.timespan;
-                *before = One::at(time, number);
+                *before = One::sighted(plan, time);
                 return forgotten.then(|| Verdict::of_one(time, number));
             }
             if let Some(one) = One::of(plan, time, number, hit).filter(|one| one.replaces(before, plan)) {
@@ -143,6 +144,11 @@ impl Verdict {
 impl One {
     fn at(time: i64, number: u64) -> One {
         One { value: [0; 2], time, number: NonZeroU64::MIN.saturating_add(number) }
+    }
+
+    /// A value that came up; its evidence is needed only at once.
+    fn sighted(plan: &Plan, time: i64) -> One {
+        One::at(last_moment(time, plan.quantum), 0)
     }
 
     /// A match by itself, if it is too few by itself.

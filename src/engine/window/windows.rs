@@ -10,7 +10,7 @@ use super::absence::{Absences, Wait};
 use super::evidence::Evidence;
 use super::fan::{Hit, Signal, hits, key};
 use super::groups::{Fed, Groups};
-use super::learning::Scopes;
+use super::learning::{Scopes, Times};
 use super::plan::{Hop, Kind, Plan, Plans, Reader};
 use super::reorder::Item;
 use super::state::Verdict;
@@ -168,7 +168,11 @@ impl Windows {
             }
             return;
         }
-        let number = self.number(run, task.item, stats);
+        // What comes up is told at once, by its own match: nothing of it is needed later.
+        let number = match plan.kind {
+            Kind::New { .. } => 0,
+            _ => self.number(run, task.item, stats),
+        };
         for hit in &hits {
             let fed = Fed { time: item.time, number };
             let verdict = self.groups[index].feed(plan, index, settings, fed, hit, stats);
@@ -200,7 +204,8 @@ impl Windows {
     ) -> bool {
         let Kind::New { learning, scope } = plan.kind else { return true };
         let scope = key(&hit.values[..scope], cluster);
-        let learned = self.scopes[index].feed(scope, fed.time, learning, plan.timespan, settings.keys_max);
+        let times = Times { learning, timespan: plan.timespan, quantum: plan.quantum };
+        let learned = self.scopes[index].feed(scope, fed.time, times, settings.keys_max);
         stats.keys_saturated[index] += u64::from(learned.is_none());
         learned.unwrap_or(false)
     }
