@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::Regex;
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 
 use crate::rules::expr::RegexOp;
 
@@ -16,6 +16,9 @@ const WORDS_MAX: usize = 64;
 
 /// Most letters of a class that is written out.
 const LETTERS_MAX: usize = 8;
+
+/// Letters beyond ASCII that are cases of ASCII's `s` and `k` (Unicode's simple case folding), which the words do not know.
+const BEYOND: [char; 2] = ['\u{17f}', '\u{212a}'];
 
 /// Regular expressions, any of which may match.
 #[derive(Debug, Default)]
@@ -45,10 +48,9 @@ impl Patterns {
         if self.regexes.is_empty() {
             return false;
         }
-        // Letters beyond ASCII have cases that the words do not know (the long s, the Kelvin sign).
         if let Some(words) = self.words.get_or_init(|| words_of_all(&self.ops))
-            && text.is_ascii()
             && !words.is_match(text)
+            && (text.is_ascii() || !text.contains(BEYOND))
         {
             return false;
         }
@@ -75,7 +77,8 @@ fn parse(op: &RegexOp) -> Option<Hir> {
     parser.build().parse(&op.pattern).ok()
 }
 
-/// Words in lower case, one of which stands in every ASCII text that the expression matches, whatever its case there.
+/// Words in lower case, one of which stands in every text that the expression matches, whatever its case there, but for
+/// letters [beyond](BEYOND).
 fn words_of(hir: &Hir) -> Option<Vec<String>> {
     if let Some(words) = written_out(hir).filter(|words| shortest(words) >= WORD_MIN) {
         return Some(words);
@@ -127,7 +130,7 @@ fn joined(left: &[String], right: &[String]) -> Vec<String> {
     left.iter().flat_map(|left| right.iter().map(move |right| format!("{left}{right}"))).collect()
 }
 
-/// All ASCII texts that the expression matches, in lower case, if they are few.
+/// All texts that the expression matches, in lower case, if they are few, but for letters [beyond](BEYOND).
 fn written_out(hir: &Hir) -> Option<Vec<String>> {
     let words = match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => vec![String::new()],
@@ -165,8 +168,18 @@ fn written_out(hir: &Hir) -> Option<Vec<String>> {
     (words.len() <= WORDS_MAX).then_some(words)
 }
 
-/// The ASCII letters of a class, in lower case, if they are few.
+/// The letters of a class, in lower case, if they are few and of ASCII, but for letters [beyond](BEYOND).
 fn letters(class: &Class) -> Option<Vec<String>> {
+    let is_ascii = match class {
+        Class::Unicode(class) => {
+            let known = |range: &ClassUnicodeRange| range.end().is_ascii() || is_beyond(range);
+            class.iter().all(known)
+        }
+        Class::Bytes(class) => class.is_ascii(),
+    };
+    if !is_ascii {
+        return None;
+    }
     let has = |byte: u8| match class {
         Class::Unicode(class) => class.iter().any(|range| (range.start()..=range.end()).contains(&char::from(byte))),
         Class::Bytes(class) => class.iter().any(|range| (range.start()..=range.end()).contains(&byte)),
@@ -175,6 +188,10 @@ fn letters(class: &Class) -> Option<Vec<String>> {
     all.sort_unstable();
     all.dedup();
     (1..=LETTERS_MAX).contains(&all.len()).then(|| all.into_iter().map(|byte| char::from(byte).to_string()).collect())
+}
+
+fn is_beyond(range: &ClassUnicodeRange) -> bool {
+    range.start() == range.end() && BEYOND.contains(&range.start())
 }
 
 #[cfg(test)]
@@ -201,6 +218,9 @@ mod tests {
             ("(abc)*", None),
             ("", None),
             ("é", None),
+            ("[aé]bc", Some("bc")),
+            ("(?i)[ké]bc", Some("bc")),
+            ("(?i)sk", Some("sk")),
         ] {
             let mut words = words_of(&parse(&op(pattern)).unwrap());
             if let Some(words) = &mut words {
@@ -219,7 +239,7 @@ mod tests {
         "gh[pousr]_[A-Za-z0-9]{3}",
         "(?i)kiss(es)?",
         "x{2,3}yz?",
-        "(ab|cd)(ef|gh){1,2}|\\bnc\\b",
+        "(ab|cd)(ef|gh){1,2}|\\bnc\\b|[né]c",
     ];
 
     const FRAGMENTS: [&str; 26] = [
