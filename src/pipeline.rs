@@ -28,6 +28,9 @@ pub use summary::{InputSummary, Located, Summary};
 /// Buffers larger than this many blocks are not kept for the next batch: a rare huge document must not hold its memory.
 const KEPT_BLOCKS_MAX: usize = 4;
 
+/// How many clusters are told apart: envelopes name them, and each costs windows of its own.
+const CLUSTERS_MAX: usize = 1000;
+
 /// What a worker does with a batch. One value per thread.
 pub trait Analyzer {
     /// Turns bytes into matches and counts.
@@ -47,6 +50,8 @@ pub trait Windows {
         matches: Vec<Match>,
         out: &mut Vec<Firing>,
     );
+    /// A batch told nothing of the input's own cluster, but of others up to `newest` (microseconds).
+    fn pass_over(&mut self, source: SourceId, cluster: ClusterId, newest: Option<i64>, out: &mut Vec<Firing>);
     /// The input has ended.
     fn finish_source(&mut self, source: SourceId, out: &mut Vec<Firing>);
     /// All inputs have ended: what is still due.
@@ -325,14 +330,29 @@ impl Sequencer<'_, '_> {
         if let Some(error) = failed {
             return Err(PipelineError::DeadLetter(error));
         }
-        let matches = std::mem::take(&mut result.matches);
-        self.windows.absorb(batch.source, batch.cluster, result.newest, matches, &mut self.firings);
+        self.absorb(batch, &mut result);
         if batch.last {
             self.windows.finish_source(batch.source, &mut self.firings);
         }
         let raw_bytes = self.raw.load(std::sync::atomic::Ordering::Relaxed);
         self.observer.progress(Progress { raw_bytes, events: self.summary.counts.events });
         self.tell()
+    }
+
+    /// Hands the matches on, each part to its cluster.
+    fn absorb(&mut self, batch: &Batch, result: &mut BatchResult) {
+        if result.is_elsewhere() {
+            self.windows.pass_over(batch.source, batch.cluster, result.newest_elsewhere(), &mut self.firings);
+        } else {
+            let matches = std::mem::take(&mut result.matches);
+            self.windows.absorb(batch.source, batch.cluster, result.newest, matches, &mut self.firings);
+        }
+        for part in result.elsewhere.drain(..) {
+            let cluster = self.output.cluster(&part.cluster, CLUSTERS_MAX);
+            self.summary.counts.clusters_full += if cluster.is_none() { part.matches.len() as u64 } else { 0 };
+            let cluster = cluster.unwrap_or(batch.cluster);
+            self.windows.absorb(batch.source, cluster, part.newest, part.matches, &mut self.firings);
+        }
     }
 
     fn tell(&mut self) -> Result<(), PipelineError> {

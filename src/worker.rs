@@ -16,6 +16,19 @@ pub use crate::normalize::ProblemKind;
 use crate::normalize::{self, Context, Place, Scratch, Sink};
 use crate::source::Batch;
 
+/// What a batch held of a cluster that is not its input's: envelopes may tell whose events they carry.
+#[derive(Debug, Default)]
+pub struct Elsewhere {
+    /// The cluster's name.
+    pub cluster: Box<str>,
+    /// Newest event time, microseconds.
+    pub newest: Option<i64>,
+    /// Oldest event time, microseconds.
+    pub oldest: Option<i64>,
+    /// Matches in the order of the input.
+    pub matches: Vec<Match>,
+}
+
 /// What a worker made of one batch.
 #[derive(Debug, Default)]
 pub struct BatchResult {
@@ -25,18 +38,41 @@ pub struct BatchResult {
     pub source: SourceId,
     /// Copied from the batch.
     pub cluster: ClusterId,
-    /// Newest event time of the batch, microseconds.
+    /// Newest event time of the batch's own cluster, microseconds.
     pub newest: Option<i64>,
-    /// Oldest event time of the batch, microseconds.
+    /// Oldest event time of the batch's own cluster, microseconds.
     pub oldest: Option<i64>,
-    /// Matches in the order of the input.
+    /// Matches of the batch's own cluster, in the order of the input.
     pub matches: Vec<Match>,
+    /// What belongs to other clusters, in the order in which they came up.
+    pub elsewhere: Vec<Elsewhere>,
     /// One fingerprint per event: a 60-bit hash of the request's identity, with the stage in the low 4 bits.
     pub seen: Vec<u64>,
     /// What was counted.
     pub counts: Counts,
     /// Documents that are not events, in the order of the input.
     pub problems: Vec<Problem>,
+}
+
+impl BatchResult {
+    /// Newest event time of all clusters, microseconds.
+    pub fn newest_of_all(&self) -> Option<i64> {
+        self.elsewhere.iter().map(|part| part.newest).fold(self.newest, Option::max)
+    }
+
+    /// The least of the newest event times of the other clusters, microseconds.
+    pub fn newest_elsewhere(&self) -> Option<i64> {
+        self.elsewhere.iter().filter_map(|part| part.newest).min()
+    }
+
+    /// Whether nothing is there of the batch's own cluster, though there is of others.
+    pub fn is_elsewhere(&self) -> bool {
+        !self.elsewhere.is_empty() && self.newest.is_none() && self.matches.is_empty()
+    }
+
+    fn all_matches(&mut self) -> impl Iterator<Item = &mut Match> {
+        self.matches.iter_mut().chain(self.elsewhere.iter_mut().flat_map(|part| &mut part.matches))
+    }
 }
 
 /// Counters of one batch or of a whole run; they add up.
@@ -72,6 +108,8 @@ pub struct Counts {
     pub fanout_cut: u64,
     /// Matches left out because they repeat others in all that windows would learn from them.
     pub repeated: u64,
+    /// Matches of clusters beyond the number that is told apart; they count as their input's.
+    pub clusters_full: u64,
 }
 
 /// A document that is not an event, and where it stands.
@@ -108,6 +146,7 @@ impl Counts {
         self.skewed += other.skewed;
         self.fanout_cut += other.fanout_cut;
         self.repeated += other.repeated;
+        self.clusters_full += other.clusters_full;
         for (rule, n) in &other.unknown {
             *self.unknown.entry(*rule).or_default() += n;
         }
@@ -189,6 +228,8 @@ impl Worker {
             reused: &mut self.reused,
             seed: &self.seed,
             batch,
+            cluster: self.settings.clusters.get(batch.cluster as usize).map_or("", String::as_str),
+            part: None,
             result: BatchResult {
                 seq: batch.seq,
                 source: batch.source,
@@ -196,10 +237,9 @@ impl Worker {
                 ..BatchResult::default()
             },
         };
-        let cluster = self.settings.clusters.get(batch.cluster as usize).map_or("", String::as_str);
-        let context = Context { site: &self.settings.site, cluster };
+        let context = Context { site: &self.settings.site, cluster: job.cluster };
         let lines = normalize::scan(&batch.bytes, context, &mut self.scratch, &mut job);
-        job.reused.keeper.put_on_sheet(job.result.matches.iter_mut().map(|matched| &mut matched.trace));
+        job.reused.keeper.put_on_sheet(job.result.all_matches().map(|matched| &mut matched.trace));
         job.result.counts.lines += lines;
         job.result.counts.bytes += batch.bytes.len() as u64;
         job.result
@@ -213,13 +253,40 @@ struct Job<'j> {
     reused: &'j mut Reused,
     seed: &'j FixedState,
     batch: &'j Batch,
+    /// The batch's own cluster.
+    cluster: &'j str,
+    /// Where the event at hand belongs, if not to that one: a place in `result.elsewhere`.
+    part: Option<usize>,
     result: BatchResult,
 }
 
 impl Job<'_> {
+    /// Finds the event's part of the result.
+    #[inline]
+    fn sort(&mut self, event: &Event<'_>) {
+        self.part = if event.cluster() == self.cluster { None } else { Some(self.part_of(event.cluster())) };
+    }
+
+    #[cold]
+    fn part_of(&mut self, cluster: &str) -> usize {
+        let parts = &mut self.result.elsewhere;
+        parts.iter().position(|part| *part.cluster == *cluster).unwrap_or_else(|| {
+            parts.push(Elsewhere { cluster: cluster.into(), ..Elsewhere::default() });
+            parts.len() - 1
+        })
+    }
+
     /// The event's time as windows use it, and the newest time before it.
     fn clock(&mut self, event: &Event<'_>) -> (Option<i64>, Option<i64>) {
-        let before = self.result.newest;
+        let BatchResult { newest, oldest, elsewhere, .. } = &mut self.result;
+        let (newest, oldest) = match self.part {
+            None => (newest, oldest),
+            Some(part) => {
+                let Elsewhere { newest, oldest, .. } = &mut elsewhere[part];
+                (newest, oldest)
+            }
+        };
+        let before = *newest;
         let Some(time) = event.time() else {
             self.result.counts.untimed += 1;
             return (None, before);
@@ -230,8 +297,8 @@ impl Job<'_> {
             self.result.counts.skewed += 1;
             return (Some(given), before);
         }
-        self.result.newest = before.max(Some(time));
-        self.result.oldest = Some(self.result.oldest.map_or(time, |oldest| oldest.min(time)));
+        *newest = before.max(Some(time));
+        *oldest = Some(oldest.map_or(time, |oldest| oldest.min(time)));
         (Some(time), before)
     }
 
@@ -291,7 +358,7 @@ impl Job<'_> {
     fn leave_out_repeats(&mut self, event: &Event<'_>, time: Option<i64>) {
         let Reused { hits, sightings, .. } = &mut *self.reused;
         let all = hits.len();
-        hits.retain(|rule| !sightings.is_repeat(self.program, *rule, event, self.batch.cluster, time));
+        hits.retain(|rule| !sightings.is_repeat(self.program, *rule, event, time));
         self.result.counts.repeated += (all - hits.len()) as u64;
     }
 
@@ -302,8 +369,12 @@ impl Job<'_> {
         let place = excerpt::Place { time, source: self.batch.source, offset };
         let trace = keeper.keep(event, place, hits, table, fields, &mut self.result.counts.fanout_cut);
         let (identity, long_running) = (event.identity(), event.long_running());
+        let matches = match self.part {
+            None => &mut self.result.matches,
+            Some(part) => &mut self.result.elsewhere[part].matches,
+        };
         for &rule in hits.iter() {
-            self.result.matches.push(Match {
+            matches.push(Match {
                 rule,
                 time,
                 newest_before,
@@ -321,6 +392,7 @@ impl Sink for Job<'_> {
     fn event(&mut self, event: &Event<'_>, place: Place) {
         self.result.counts.events += 1;
         self.result.counts.by_stage[event.stage() as usize] += 1;
+        self.sort(event);
         let (time, newest_before) = self.clock(event);
         self.result.seen.push(event.fingerprint(self.seed));
         if event.has_duplicate_keys() {

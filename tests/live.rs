@@ -47,6 +47,26 @@ fn once_in_pieces_is_once_in_one() {
 }
 
 #[test]
+fn clusters_of_envelopes_come_back_after_a_restart() {
+    let mut lines = three_servers();
+    lines.sort_by_key(|line| logs::time_of(line));
+    let loki = |(n, line): (usize, &String)| {
+        let cluster = ["a", "b"][n / 5 % 2];
+        let values = ["1", line.trim_end()];
+        serde_json::json!({"streams": [{"stream": {"cluster": cluster}, "values": [values]}]}).to_string() + "\n"
+    };
+    let lines: Vec<String> = lines.iter().enumerate().map(loki).collect();
+    let expected = replayed(&lines);
+    assert!(["a", "b"].iter().all(|name| expected.iter().any(|alert| alert["cluster"] == *name)));
+    let daemon = Daemon::new("");
+    for part in lines.chunks(lines.len() / 5 + 1) {
+        daemon.append(&part.concat());
+        daemon.once();
+    }
+    assert_eq!(by_id(daemon.stored(&[])), by_id(expected));
+}
+
+#[test]
 fn stored_alerts_answer_questions() {
     let daemon = Daemon::new("");
     daemon.append(&synthetic(3, 500).concat());

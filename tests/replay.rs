@@ -240,3 +240,48 @@ fn clusters_do_not_mix() {
     assert_eq!((of("prod-a"), of("prod-b")), (apart(&a), apart(&b)));
     assert_eq!(together.len(), apart(&a).len() + apart(&b).len());
 }
+
+/// A cluster that an envelope names is the cluster of alerts and windows; the same events, by clusters in files of their
+/// own, give the same.
+#[test]
+fn the_cluster_of_an_envelope_is_kept_apart() {
+    let loki = |cluster: &str, line: &str| {
+        json!({"streams": [{"stream": {"cluster": cluster}, "values": [["1", line.trim_end()]]}]}).to_string() + "\n"
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let lines = synthetic(5, 900);
+    let (mut mixed, mut apart) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()]);
+    for (n, line) in lines.iter().enumerate() {
+        let cluster = n / 3 % 3;
+        mixed.push(if cluster == 2 { line.clone() } else { loki(["a", "b"][cluster], line) });
+        apart[cluster].push(line.clone());
+    }
+    logs::write(&dir.path().join("mixed.log"), &mixed);
+    for (cluster, lines) in ["a", "b", "own"].iter().zip(&apart) {
+        logs::write(&dir.path().join(format!("{cluster}.log")), lines);
+    }
+    let got = replay(&["--cluster", "own"], [dir.path().join("mixed.log")]);
+    let mut expected: Vec<Value> = ["a", "b", "own"]
+        .iter()
+        .flat_map(|cluster| replay(&["--cluster", cluster], [dir.path().join(format!("{cluster}.log"))]))
+        .collect();
+    for cluster in ["a", "b", "own"] {
+        let of = |alerts: &[Value]| alerts.iter().filter(|alert| alert["cluster"] == cluster).count();
+        assert!(of(&expected) > 0 && of(&got) == of(&expected), "{cluster}: {} of {}", of(&got), of(&expected));
+    }
+    let id = |alert: &Value| alert["id"].to_string();
+    let mut got = got;
+    got.sort_by_key(id);
+    expected.sort_by_key(id);
+    let plain = |alerts: Vec<Value>| -> Vec<Value> {
+        let mut alerts = alerts;
+        for alert in &mut alerts {
+            // Where an event stands differs.
+            alert["events"].as_array_mut().unwrap().iter_mut().for_each(|event| {
+                event.as_object_mut().unwrap().retain(|key, _| key == "audit_id" || key == "time");
+            });
+        }
+        alerts
+    };
+    assert_eq!(plain(got), plain(expected));
+}

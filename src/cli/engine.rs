@@ -122,6 +122,10 @@ impl Windows for Correlator {
         Correlator::absorb(self, source, cluster, newest, matches, out);
     }
 
+    fn pass_over(&mut self, source: SourceId, cluster: ClusterId, newest: Option<i64>, out: &mut Vec<Firing>) {
+        Correlator::pass_over(self, source, cluster, newest, out);
+    }
+
     fn finish_source(&mut self, source: SourceId, out: &mut Vec<Firing>) {
         Correlator::finish_source(self, source, out);
     }

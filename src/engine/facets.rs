@@ -21,7 +21,7 @@ pub enum Facet {
     /// The user with its groups, its kind of credential and what else authenticators know of it; whom it acts as, and with
     /// which client (a user mostly has one, and exemptions ask for both).
     Actor,
-    /// The namespace and the cluster.
+    /// The namespace, the cluster and its provider.
     Place,
     /// The annotations.
     Annotations,
@@ -47,7 +47,7 @@ impl Facet {
             Root::Derived(Derived::Outcome | Derived::LongRunning | Derived::AuditIdIsUuid) => Facet::Deed,
             Root::Derived(Derived::ActorUsername | Derived::ActorGroups) => Facet::Actor,
             Root::Derived(Derived::ActorSubjects | Derived::ActorKind | Derived::UserAgentProduct) => Facet::Actor,
-            Root::Derived(Derived::Cluster) => Facet::Place,
+            Root::Derived(Derived::Cluster | Derived::Provider) => Facet::Place,
             Root::Derived(Derived::Decision) | Root::Slot(Slot::Annotations) => Facet::Annotations,
             _ => return None,
         })
@@ -105,6 +105,7 @@ impl Facet {
             Facet::Place => {
                 add(event.namespace().map_or(b"\xfe", str::as_bytes));
                 add(event.cluster().as_bytes());
+                add(event.provider().unwrap_or_default().as_bytes());
             }
             Facet::Annotations => add(event.slot_bytes(Slot::Annotations)),
         }

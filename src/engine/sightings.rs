@@ -10,7 +10,6 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::RandomState;
 
 use super::condition::look_up_all;
-use super::matches::ClusterId;
 use super::program::Program;
 use crate::event::view::Event;
 use crate::rules::{CorrelationKind, Input, RuleSet};
@@ -88,19 +87,12 @@ struct Told {
 
 impl Sightings {
     /// Whether the rule's match of this event at `time` tells nothing that was not told; if not, it is remembered.
-    pub fn is_repeat(
-        &mut self,
-        program: &Program,
-        rule: u32,
-        event: &Event<'_>,
-        cluster: ClusterId,
-        time: Option<i64>,
-    ) -> bool {
+    pub fn is_repeat(&mut self, program: &Program, rule: u32, event: &Event<'_>, time: Option<i64>) -> bool {
         let quantum = program.quanta[rule as usize];
         if quantum == 0 {
             return false;
         }
-        let (Some(time), Some(key)) = (time, self.key(program, rule, event, cluster)) else { return false };
+        let (Some(time), Some(key)) = (time, self.key(program, rule, event)) else { return false };
         if self.told.is_empty() {
             self.told.resize(KEPT, Told { key: 0, until: i64::MIN, time: 0 });
         }
@@ -114,10 +106,10 @@ impl Sightings {
     }
 
     /// A hash of what windows read of the match; `None` if it is more or less than one value a field.
-    fn key(&self, program: &Program, rule: u32, event: &Event<'_>, cluster: ClusterId) -> Option<u64> {
+    fn key(&self, program: &Program, rule: u32, event: &Event<'_>) -> Option<u64> {
         let mut hasher = self.seed.build_hasher();
         hasher.write_u32(rule);
-        hasher.write_u32(cluster);
+        hasher.write(event.cluster().as_bytes());
         for &id in &program.captures.per_rule[rule as usize] {
             let mut values = 0;
             look_up_all(&program.capture_fields[id as usize], event, &mut |text| {

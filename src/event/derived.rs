@@ -33,6 +33,7 @@ impl<'a> Event<'a> {
             }
             Derived::ActorKind => text(Some(self.actor_kind()), visit),
             Derived::Cluster => text(Some(self.cluster), visit),
+            Derived::Provider => text(self.provider, visit),
             Derived::ClientIp => text(self.client_ip(), visit),
             Derived::Decision => text(self.decision(), visit),
             Derived::LongRunning => drop(visit(Node::Bool(self.long_running()))),
@@ -66,6 +67,7 @@ impl<'a> Event<'a> {
             Derived::ActorUsername => self.actor_username(),
             Derived::ActorKind => Some(self.actor_kind()),
             Derived::Cluster => Some(self.cluster),
+            Derived::Provider => self.provider,
             Derived::ClientIp => self.client_ip(),
             Derived::Decision => self.decision(),
             Derived::LongRunning => Some(if self.long_running() { "true" } else { "false" }),

@@ -81,6 +81,7 @@ pub struct Event<'a> {
     pub(super) arena: &'a Bump,
     pub(super) site: &'a Site,
     pub(super) cluster: &'a str,
+    pub(super) provider: Option<&'static str>,
     pub(super) raw: Raw,
     pub(super) slots: [Option<Raw>; SLOTS],
     /// Earlier occurrences of members that merge, in order.
@@ -119,6 +120,7 @@ impl<'a> Event<'a> {
             arena,
             site,
             cluster,
+            provider: None,
             raw,
             slots: [None; SLOTS],
             earlier: Vec::new(),
@@ -210,9 +212,15 @@ impl<'a> Event<'a> {
         self.slot_text(Slot::UserAgent)
     }
 
-    /// `level`.
+    /// `level`. OpenShift's collector puts a log level there, and the audit level beside it.
     pub fn level(&self) -> Option<&'a str> {
-        self.slot_text(Slot::Level)
+        let level = self.slot_text(Slot::Level);
+        if matches!(level, None | Some("None" | "Metadata" | "Request" | "RequestResponse")) {
+            return level;
+        }
+        let beside = ["k8s_audit_level", "openshift_audit_level"];
+        let beside = beside.iter().find_map(|name| self.find_member(self.raw, name));
+        beside.and_then(|raw| self.text(raw)).or(level)
     }
 
     /// `user.username`.
@@ -327,6 +335,17 @@ impl<'a> Event<'a> {
             Root::Derived(Derived::Object | Derived::PodSpec | Derived::Containers) => self.shows_patch(),
             _ => false,
         }
+    }
+
+    /// Whose managed cluster it is, in one word, if an envelope tells.
+    pub fn provider(&self) -> Option<&'static str> {
+        self.provider
+    }
+
+    /// The same event, told by an envelope of this provider.
+    pub(crate) fn of_provider(mut self, provider: Option<&'static str>) -> Self {
+        self.provider = provider;
+        self
     }
 
     /// The name of the cluster.

@@ -86,7 +86,8 @@ impl<'o, S: Sink> Opener<'o, S> {
     fn object(&mut self, doc: Doc<'_>, raw: Raw, facts: &Facts, depth: usize) {
         let arena = Bump::new();
         let cluster = facts.cluster.as_deref().unwrap_or(self.context.cluster);
-        let list = match Event::parse(doc, raw, &arena, self.context.site, cluster) {
+        let event = Event::parse(doc, raw, &arena, self.context.site, cluster);
+        let list = match event.map(|event| event.of_provider(facts.provider)) {
             Ok(event) => match class_of(&event) {
                 Class::Event => return self.sink.event(&event, self.place.clone()),
                 Class::List(items) => items,

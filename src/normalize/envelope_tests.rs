@@ -16,7 +16,12 @@ struct Log(Vec<String>);
 impl Sink for Log {
     fn event(&mut self, event: &Event<'_>, place: Place) {
         let (id, verb) = (event.audit_id().unwrap_or("-"), event.verb().unwrap_or("-"));
-        self.0.push(format!("{}:{id} {verb} {}", place.line, event.cluster()));
+        self.0.push(format!(
+            "{}:{id} {verb} {}{}",
+            place.line,
+            event.cluster(),
+            event.provider().map_or(String::new(), |by| format!("@{by}"))
+        ));
     }
 
     fn problem(&mut self, kind: ProblemKind, place: Place, why: String) {
@@ -58,20 +63,29 @@ fn subscription(messages: &[&str]) -> Value {
 fn eks() {
     let (a, b) = (event("a"), event("b"));
     let whole = subscription(&[&a, &b]).to_string();
-    check(&whole, &["0:a get shop", "0:b get shop"]);
+    check(&whole, &["0:a get shop@eks", "0:b get shop@eks"]);
     check(
         whole.repeat(2),
-        &["0:a get shop", "0:b get shop", "0:a get shop", "0:b get shop", "0:Layout 2 documents on one line"],
+        &[
+            "0:a get shop@eks",
+            "0:b get shop@eks",
+            "0:a get shop@eks",
+            "0:b get shop@eks",
+            "0:Layout 2 documents on one line",
+        ],
     );
     let packed = STANDARD.encode(gzip(whole.as_bytes()));
-    check(json!({"awslogs": {"data": packed}}).to_string(), &["0:a get shop", "0:b get shop"]);
-    check(json!({"requestId": "r", "records": [{"data": packed}]}).to_string(), &["0:a get shop", "0:b get shop"]);
-    check(json!({"Records": [{"kinesis": {"data": packed}}]}).to_string(), &["0:a get shop", "0:b get shop"]);
+    check(json!({"awslogs": {"data": packed}}).to_string(), &["0:a get shop@eks", "0:b get shop@eks"]);
+    check(
+        json!({"requestId": "r", "records": [{"data": packed}]}).to_string(),
+        &["0:a get shop@eks", "0:b get shop@eks"],
+    );
+    check(json!({"Records": [{"kinesis": {"data": packed}}]}).to_string(), &["0:a get shop@eks", "0:b get shop@eks"]);
     check(r#"{"messageType":"CONTROL_MESSAGE","logEvents":[]}"#, &["0:other"]);
     // What is broken or another's hides no neighbour.
     check(
         subscription(&[&format!("{}[Truncated...]", &a[..60]), "I0301 10:00:00.0 1 x.go:1] y", &b]).to_string(),
-        &["0:Unreadable in an envelope: ends before its brackets close", "0:other", "0:b get shop"],
+        &["0:Unreadable in an envelope: ends before its brackets close", "0:other", "0:b get shop@eks"],
     );
     check(json!({"events": [{"logStreamName": "s", "timestamp": 1, "message": a}]}).to_string(), &["0:a get own"]);
     check(format!("2026-03-01T10:00:00.004Z {a}\n"), &["0:a get own"]);
@@ -80,12 +94,12 @@ fn eks() {
 #[test]
 fn gke() {
     let record = r#"{"insertId":"a1","logName":"projects/p/logs/cloudaudit.googleapis.com%2Factivity","timestamp":"2026-03-01T10:00:00.0042Z","resource":{"type":"k8s_cluster","labels":{"project_id":"p","location":"europe-west1","cluster_name":"shop"}},"labels":{"authorization.k8s.io/decision":"allow"},"protoPayload":{"@type":"type.googleapis.com/google.cloud.audit.AuditLog","serviceName":"k8s.io","methodName":"io.k8s.core.v1.pods.create","resourceName":"core/v1/namespaces/shop/pods/web","authenticationInfo":{"principalEmail":"ann@example.com"},"requestMetadata":{"callerIp":"192.0.2.7","callerSuppliedUserAgent":"kubectl/v1.34.0"},"status":{}}}"#;
-    check(record, &["0:a1 create shop"]);
-    check(format!("[{record},{record}]"), &["0:a1 create shop", "0:a1 create shop"]);
+    check(record, &["0:a1 create shop@gke"]);
+    check(format!("[{record},{record}]"), &["0:a1 create shop@gke", "0:a1 create shop@gke"]);
     check(record.replace("\"k8s.io\"", "\"container.googleapis.com\""), &["0:other"]);
     check(record.replace("methodName", "m"), &["0:Unreadable in an envelope: a GKE record without methodName"]);
     let push = json!({"message": {"data": STANDARD.encode(record), "messageId": "1"}, "subscription": "s"});
-    check(push.to_string(), &["0:a1 create shop"]);
+    check(push.to_string(), &["0:a1 create shop@gke"]);
 }
 
 #[test]
@@ -97,14 +111,14 @@ fn aks() {
                "properties": {"log": log, "pod": "kube-apiserver-0", "stream": "stdout", "containerID": "c0"}})
     };
     let a = event("a");
-    check(record("kube-audit", a.as_str().into()).to_string(), &["0:a get shop"]);
-    check(record("kube-audit-admin", serde_json::from_str(&a).unwrap()).to_string(), &["0:a get shop"]);
+    check(record("kube-audit", a.as_str().into()).to_string(), &["0:a get shop@aks"]);
+    check(record("kube-audit-admin", serde_json::from_str(&a).unwrap()).to_string(), &["0:a get shop@aks"]);
     check(
         json!({"records": [record("kube-apiserver", "I0301 x".into()), record("kube-audit", a.as_str().into())]})
             .to_string(),
-        &["0:other", "0:a get shop"],
+        &["0:other", "0:a get shop@aks"],
     );
-    check(json!({"Category": "kube-audit", "log_s": a, "ResourceId": "/x/SHOP"}).to_string(), &["0:a get shop"]);
+    check(json!({"Category": "kube-audit", "log_s": a, "ResourceId": "/x/SHOP"}).to_string(), &["0:a get shop@aks"]);
 }
 
 #[test]

@@ -12,12 +12,18 @@ use crate::event::json::{Kind, Raw};
 pub struct Facts {
     /// The cluster's name, if an envelope named one.
     pub cluster: Option<Arc<str>>,
+    /// Whose managed cluster it is, if an envelope told: `eks`, `gke` or `aks`.
+    pub provider: Option<&'static str>,
 }
 
 impl Facts {
     fn named(&self, cluster: Option<&str>) -> Facts {
         let name = cluster.filter(|name| !name.is_empty()).map(Arc::from);
-        Facts { cluster: name.or_else(|| self.cluster.clone()) }
+        Facts { cluster: name.or_else(|| self.cluster.clone()), provider: self.provider }
+    }
+
+    fn of(self, provider: &'static str) -> Facts {
+        Facts { provider: Some(provider), ..self }
     }
 }
 
@@ -61,7 +67,10 @@ fn cloudwatch<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
         let group = object.text("logGroup");
         let cluster =
             group.as_deref().and_then(|group| group.strip_prefix("/aws/eks/")).and_then(|rest| rest.split('/').next());
-        let facts = facts.named(cluster);
+        let facts = match cluster {
+            Some(_) => facts.named(cluster).of("eks"),
+            None => facts.clone(),
+        };
         let events = object.array("logEvents").into_iter();
         events.map(|raw| (inner(object, raw, "message"), facts.clone())).collect()
     })
@@ -84,7 +93,7 @@ fn gke_entry<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
             .map_or(Content::Broken("in an envelope: a GKE record without methodName"), |event| {
                 Content::Text(event.into())
             });
-        return Some(vec![(content, facts.named(cluster.as_deref()))]);
+        return Some(vec![(content, facts.named(cluster.as_deref()).of("gke"))]);
     }
     let data = object.object("message").filter(|_| object.has("subscription"))?.text("data")?;
     Some(vec![(Content::Base64(data), facts.clone())])
@@ -103,7 +112,7 @@ fn aks<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
     let id = object.text("resourceId").or_else(|| object.text("ResourceId"));
     // Azure writes the name in capitals here, whatever it was called: names differ in more than case.
     let cluster = id.as_deref().and_then(|id| id.rsplit('/').next()).map(str::to_ascii_lowercase);
-    Some(vec![(Content::Value(log), facts.named(cluster.as_deref()))])
+    Some(vec![(Content::Value(log), facts.named(cluster.as_deref()).of("aks"))])
 }
 
 /// What is pushed to Loki, and what its client writes.

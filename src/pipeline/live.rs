@@ -20,7 +20,7 @@ use crossbeam_channel::Receiver;
 use crate::alert::{Alert, Names, SourceName, meta};
 use crate::config::ClusterFrom;
 use crate::engine::CaptureTable;
-use crate::engine::matches::{Firing, Match, Origin};
+use crate::engine::matches::{ClusterId, Firing, Match, Origin, SourceId};
 use crate::engine::window::Correlator;
 use crate::journal::{Commit, Entry, Journal, JournalError, Mark, NewAlert, Stored};
 use crate::rules::RuleSet;
@@ -347,25 +347,39 @@ impl<'l> Live<'l> {
         let mut result = self.core.worker.process(batch);
         self.count(batch, &result.counts);
         self.keep_dead(batch, &result.problems);
-        let matches = std::mem::take(&mut result.matches);
-        self.report.matches += matches.len() as u64 + result.counts.repeated;
-        self.watch.matched(&matches);
-        let (source, cluster) = (batch.source, batch.cluster);
-        if !matches.is_empty() {
-            self.pending.entries.push(self.entry(batch, result.newest, &matches));
+        self.report.matches += result.counts.repeated;
+        let newest = result.newest_of_all();
+        if result.is_elsewhere() {
+            self.core.windows.pass_over(batch.source, batch.cluster, result.newest_elsewhere(), &mut self.firings);
+        } else {
+            let matches = std::mem::take(&mut result.matches);
+            self.fold(batch.source, batch.cluster, result.newest, matches);
         }
-        if !self.plan.once {
-            // A rule's alert leaves at once; windows will find it again, and its id drops the repeat.
-            let at_once: Vec<Firing> = matches.iter().filter_map(|m| self.at_once(m)).collect();
-            self.firings.extend(at_once);
+        for part in std::mem::take(&mut result.elsewhere) {
+            let cluster = self.cluster_of(&part.cluster).unwrap_or(batch.cluster);
+            self.fold(batch.source, cluster, part.newest, part.matches);
         }
-        self.core.windows.absorb(source, cluster, result.newest, matches, &mut self.firings);
         let stream = &mut self.streams[at];
-        stream.front = stream.front.max(result.newest);
-        self.watch.front(source, stream.front);
+        stream.front = stream.front.max(newest);
+        self.watch.front(batch.source, stream.front);
         stream.ended = false;
         self.store_firings();
         result.counts.events
+    }
+
+    /// Folds in what a batch holds of one cluster.
+    fn fold(&mut self, source: SourceId, cluster: ClusterId, newest: Option<i64>, matches: Vec<Match>) {
+        self.report.matches += matches.len() as u64;
+        self.watch.matched(&matches);
+        if !matches.is_empty() {
+            self.pending.entries.push(self.entry(source, cluster, newest, &matches));
+        }
+        if !self.plan.once {
+            // A rule's alert leaves at once; windows will find it again, and its id drops the repeat.
+            let at_once: Vec<Firing> = matches.iter().filter_map(|m| self.at_once(m, cluster)).collect();
+            self.firings.extend(at_once);
+        }
+        self.core.windows.absorb(source, cluster, newest, matches, &mut self.firings);
     }
 
     fn count(&mut self, batch: &Batch, counts: &Counts) {
@@ -387,26 +401,26 @@ impl<'l> Live<'l> {
     }
 
     /// What the journal keeps of a batch that matched.
-    fn entry(&self, batch: &Batch, newest: Option<i64>, matches: &[Match]) -> Entry {
-        let streams = self.streams.iter().filter(|s| s.cluster == batch.cluster && s.front.is_some());
+    fn entry(&self, source: SourceId, cluster: ClusterId, newest: Option<i64>, matches: &[Match]) -> Entry {
+        let streams = self.streams.iter().filter(|s| s.cluster == cluster && s.front.is_some());
         Entry {
-            source: batch.source,
-            cluster: self.clusters[batch.cluster as usize].clone(),
+            source,
+            cluster: self.clusters[cluster as usize].clone(),
             marks: streams.map(|s| Mark { source: s.id, front: s.front, ended: s.ended }).collect(),
-            watermark: self.core.windows.watermark(batch.cluster),
+            watermark: self.core.windows.watermark(cluster),
             newest,
             matches: matches.iter().map(|m| Stored::new(m, &self.core.rules, &self.core.captures)).collect(),
         }
     }
 
     /// The alert of a rule that needs no window.
-    fn at_once(&self, matched: &Match) -> Option<Firing> {
+    fn at_once(&self, matched: &Match, cluster: ClusterId) -> Option<Firing> {
         let rule = self.core.rules.rules.get(matched.rule as usize).filter(|rule| rule.alerts);
         rule.zip(matched.time).map(|(_, time)| Firing {
             origin: Origin::Rule(matched.rule),
             time,
             identity: matched.identity,
-            cluster: matched.cluster,
+            cluster,
             trace: matched.trace.clone(),
             group: Vec::new(),
             count: 1,

@@ -64,6 +64,10 @@ impl Windows for Noting {
         out.extend(newest.map(|time| Firing { time, ..firing_of_rule() }));
     }
 
+    fn pass_over(&mut self, source: SourceId, cluster: ClusterId, _: Option<i64>, _out: &mut Vec<Firing>) {
+        self.told.push(format!("pass over {source} {cluster}"));
+    }
+
     fn finish_source(&mut self, source: SourceId, _out: &mut Vec<Firing>) {
         self.told.push(format!("end {source}"));
     }

@@ -13,7 +13,7 @@ pub mod text;
 use std::io::{self, Write};
 
 use crate::alert::{Alert, Names, meta};
-use crate::engine::matches::Firing;
+use crate::engine::matches::{ClusterId, Firing};
 use crate::rules::Level;
 use table::TableStyle;
 
@@ -48,6 +48,8 @@ pub struct Tally {
 /// Renders firings and writes them.
 pub struct Output<'a> {
     names: Names<'a>,
+    /// Names of clusters; envelopes may tell of more than are known at first.
+    clusters: Vec<String>,
     format: Format,
     min_level: Level,
     writer: Box<dyn Write + 'a>,
@@ -59,12 +61,25 @@ pub struct Output<'a> {
 impl<'a> Output<'a> {
     /// Alerts below `min_level` are counted but not written.
     pub fn new(names: Names<'a>, format: Format, min_level: Level, writer: Box<dyn Write + 'a>) -> Self {
-        Output { names, format, min_level, writer, buffer: Vec::new(), tally: Tally::default() }
+        let clusters = names.clusters.to_vec();
+        Output { names, clusters, format, min_level, writer, buffer: Vec::new(), tally: Tally::default() }
     }
 
     /// Names of rules, clusters and inputs.
-    pub fn names(&self) -> &Names<'a> {
-        &self.names
+    pub fn names(&self) -> Names<'_> {
+        Names { clusters: &self.clusters, ..self.names }
+    }
+
+    /// The number of a cluster, a new one if there are fewer than `most`.
+    pub fn cluster(&mut self, name: &str, most: usize) -> Option<ClusterId> {
+        let known = self.clusters.iter().position(|known| known == name);
+        let at = known.or_else(|| {
+            (self.clusters.len() < most).then(|| {
+                self.clusters.push(name.to_owned());
+                self.clusters.len() - 1
+            })
+        });
+        at.map(|at| at as ClusterId)
     }
 
     /// Writes the alerts of these firings, in their order, and flushes.
@@ -86,7 +101,8 @@ impl<'a> Output<'a> {
                 Some(told) => *told += 1,
                 None => drop(self.tally.by_rule.insert(known.id.clone(), 1)),
             }
-            render(&mut self.buffer, self.format, &Alert::new(firing, &self.names))?;
+            let names = Names { clusters: &self.clusters, ..self.names };
+            render(&mut self.buffer, self.format, &Alert::new(firing, &names))?;
         }
         if self.buffer.is_empty() {
             return Ok(());

@@ -62,24 +62,38 @@ impl Correlator {
         lane.release(elsewhere, shared, out);
     }
 
+    /// A batch told nothing of the input's own cluster, but of others up to `newest` (microseconds): envelopes may name
+    /// the cluster of each event. An input that tells nothing of its own does not hold that one's watermark.
+    pub fn pass_over(&mut self, source: SourceId, cluster: ClusterId, newest: Option<i64>, out: &mut Vec<Firing>) {
+        if self.lane(cluster).marks.front(source).is_none() {
+            self.finish_in(cluster, source, out);
+        } else {
+            self.absorb(source, cluster, newest, Vec::new(), out);
+        }
+    }
+
     /// The input has ended, or is idle: it no longer holds the watermark. When all inputs of a cluster have ended,
     /// everything of the cluster is due.
     pub fn finish_source(&mut self, source: SourceId, out: &mut Vec<Firing>) {
         let clusters: Vec<ClusterId> = self.lanes.keys().copied().collect();
         for cluster in clusters {
-            let elsewhere = self.elsewhere(cluster);
-            let Some(lane) = self.lanes.get_mut(&cluster) else { continue };
-            if lane.marks.end(source) {
-                if lane.marks.all_ended() {
-                    lane.end();
-                } else {
-                    lane.marks.publish(lane.marks.current());
-                }
-                lane.release(elsewhere, &mut self.shared, out);
-                // It may have been the slowest, and have had nothing left.
-                let limit = elsewhere.with(&lane.marks).limit();
-                self.shared.advance(limit, out);
+            self.finish_in(cluster, source, out);
+        }
+    }
+
+    fn finish_in(&mut self, cluster: ClusterId, source: SourceId, out: &mut Vec<Firing>) {
+        let elsewhere = self.elsewhere(cluster);
+        let Some(lane) = self.lanes.get_mut(&cluster) else { return };
+        if lane.marks.end(source) {
+            if lane.marks.all_ended() {
+                lane.end();
+            } else {
+                lane.marks.publish(lane.marks.current());
             }
+            lane.release(elsewhere, &mut self.shared, out);
+            // It may have been the slowest, and have had nothing left.
+            let limit = elsewhere.with(&lane.marks).limit();
+            self.shared.advance(limit, out);
         }
     }
 

@@ -341,7 +341,8 @@ pub const FIELDS: &[FieldInfo] = &[
         "what kind of actor it is, by the name",
         "serviceaccount",
     ),
-    one("k8s.cluster", Text, Metadata, "the cluster's name, as given on the command line", "prod-eu-1"),
+    one("k8s.cluster", Text, Metadata, "the cluster's name: an envelope's, else as configured", "prod-eu-1"),
+    one("k8s.provider", Name, Metadata, "whose managed cluster it is, if an envelope tells: eks, gke or aks", "eks"),
     many(
         "k8s.grantedSubjects",
         Name,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::super::CLUSTERS_MAX;
 use super::{DISCOVER_EVERY, Follow, Live, LiveError};
 use crate::alert::SourceName;
 use crate::engine::matches::{ClusterId, SourceId};
@@ -167,6 +168,12 @@ impl Live<'_> {
             buffer: Vec::new(),
         });
         Ok(self.streams.len() - 1)
+    }
+
+    /// The number of a cluster that an envelope names, unless there are too many.
+    pub(super) fn cluster_of(&mut self, name: &str) -> Option<ClusterId> {
+        let known = self.clusters.iter().any(|known| known == name);
+        (known || self.clusters.len() < CLUSTERS_MAX).then(|| self.cluster(name))
     }
 
     /// The number of a cluster in this run.
