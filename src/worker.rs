@@ -168,6 +168,8 @@ pub struct WorkerSettings {
     pub skew: Option<(i64, i64)>,
     /// Judge every rule on every event, without the index: the plain path that the fast one is held against.
     pub plain: bool,
+    /// Tell also matches that only repeat what `new_value` correlations were told.
+    pub repeats: bool,
 }
 
 impl Default for WorkerSettings {
@@ -181,6 +183,7 @@ impl Default for WorkerSettings {
             dedupe_horizon_long_us: windows.dedupe_horizon_long_us,
             skew: None,
             plain: false,
+            repeats: false,
         }
     }
 }
@@ -400,7 +403,7 @@ impl Sink for Job<'_> {
         }
         let offset = self.batch.offset + place.range.start as u64;
         self.judge(event);
-        if !self.settings.plain {
+        if !self.settings.repeats {
             self.leave_out_repeats(event, time);
         }
         if !self.reused.hits.is_empty() {

@@ -73,14 +73,16 @@ fn killed(seed: u64, kills: usize, events: usize) {
             }
         }
         wait(random.below(120));
+        // One of them at least is killed when it has stored something, however busy the machine is.
+        while kill == kills / 2 && daemon.stored(&[]).is_empty() {
+            wait(10);
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         let said: Vec<String> = said.lines().map(Result::unwrap).collect();
         let trouble: Vec<_> = said.iter().filter(|line| !line.contains("not there")).collect();
         assert!(trouble.is_empty(), "seed {seed}, kill {kill}: {trouble:?}");
     }
-    // Something was stored by those that were killed; how much depends on what else the machine has to do.
-    assert!(!daemon.stored(&[]).is_empty(), "seed {seed}");
     let last = daemon.once();
     assert_eq!(last.code, Some(0), "{}", last.err);
     let stored = daemon.stored(&[]);

@@ -4,6 +4,7 @@
 mod admin;
 mod crash;
 mod differential;
+mod envelopes;
 mod hostile;
 mod language;
 mod live;

@@ -104,7 +104,8 @@ fn told(firings: &[Firing]) -> Vec<String> {
 fn run(lines: &[String], workers: usize, plain: bool, random: &mut Random) -> (Vec<String>, u64) {
     let set = rules();
     let program = Arc::new(Program::compile(set.clone()).unwrap());
-    let settings = WorkerSettings { plain, clusters: vec![String::new()].into(), ..WorkerSettings::default() };
+    let settings =
+        WorkerSettings { plain, repeats: plain, clusters: vec![String::new()].into(), ..WorkerSettings::default() };
     let mut workers: Vec<Worker> = (0..workers).map(|_| Worker::new(program.clone(), settings.clone())).collect();
     let captures = Arc::new(CaptureTable::new(&set));
     let mut windows = Correlator::new(set, captures, Settings { ordered_output: true, ..Settings::default() });

@@ -168,6 +168,14 @@ fn elastic<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
     if let Some(raw) = object.object("kubernetes").and_then(|k| k.get("audit")) {
         return one(raw);
     }
+    let of_provider = [["aws", "eks", "audit"].as_slice(), &["azure", "platformlogs", "properties", "log"]];
+    for path in of_provider {
+        let (last, first) = path.split_last()?;
+        let inner = first.iter().try_fold(object, |object, name| object.object(name));
+        if let Some(raw) = inner.and_then(|inner| inner.get(last)) {
+            return one(raw);
+        }
+    }
     if let Some(raw) = object.get("_source").filter(|_| object.has("_index")) {
         return one(raw);
     }
@@ -207,6 +215,13 @@ fn hec<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
 
 /// A record of a log shipper or a runtime: the line is a member of it.
 fn wrapped<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
-    let line = ["log", "message", "msg", "MESSAGE", "_raw", "payload"].into_iter().find_map(|name| object.get(name))?;
+    let members = ["log", "message", "msg", "MESSAGE", "_raw", "payload"].into_iter();
+    let members: Vec<Raw> = members.filter_map(|name| object.get(name)).collect();
+    // Filebeat tells under `log` where the line stood.
+    let is_line = |raw: &&Raw| {
+        object.doc.kind(**raw) == Kind::String
+            || object.object_of(**raw).is_some_and(|inner| inner.has("auditID") || inner.has("kind"))
+    };
+    let line = members.iter().find(is_line).or(members.first()).copied()?;
     Some(vec![(Content::Value(line), facts.clone())])
 }

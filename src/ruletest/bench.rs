@@ -42,13 +42,22 @@ impl Bench {
             dedupe_horizon_long_us: windows.dedupe_horizon_long_us,
             skew: None,
             plain: false,
+            repeats: false,
         };
         Ok(Bench { program: Arc::new(Program::compile(rules)?), worker, windows })
     }
 
-    /// The same without the index: every rule is judged on every event.
+    /// The same without the index, and with all matches: every rule is judged on every event.
     pub fn plain(&self) -> Bench {
-        let worker = WorkerSettings { plain: true, ..self.worker.clone() };
+        self.with(WorkerSettings { plain: true, repeats: true, ..self.worker.clone() })
+    }
+
+    /// The same with matches that only repeat what `new_value` correlations were told.
+    pub fn with_repeats(&self) -> Bench {
+        self.with(WorkerSettings { repeats: true, ..self.worker.clone() })
+    }
+
+    fn with(&self, worker: WorkerSettings) -> Bench {
         Bench { program: Arc::clone(&self.program), worker, windows: self.windows.clone() }
     }
 
