@@ -5,7 +5,7 @@ use std::sync::Arc;
 pub use super::trace::{Captured, Trace};
 pub use crate::event::{ClusterId, SourceId, Stage};
 
-/// The identity of a request (DESIGN: request identity): the first 16 bytes of a SHA-256 over its length-prefixed parts.
+/// The identity of a request (DESIGN: request identity): the first 16 bytes of a BLAKE3 over its length-prefixed parts.
 pub type Identity = [u8; 16];
 
 /// Index of a captured field in [`super::CaptureTable`].
@@ -14,7 +14,7 @@ pub type CaptureId = u32;
 /// A value that a correlation groups by or counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
-    /// The first 16 bytes of the SHA-256 of the whole raw value: what is compared.
+    /// The first 16 bytes of the BLAKE3 of the whole raw value: what is compared.
     pub hash: u128,
     /// The value as it may be shown: redacted, at most 256 bytes.
     pub text: Arc<str>,

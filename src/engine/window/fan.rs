@@ -201,7 +201,7 @@ fn cross<'a>(
     }
 }
 
-/// One hash for a tuple of values. A single value is its own: it is a SHA-256 already.
+/// One hash for a tuple of values. A single value is its own: it is a BLAKE3 already.
 pub(super) fn key(values: &[Found<'_>], cluster: Option<ClusterId>) -> u128 {
     if let ([only], None) = (values, cluster) {
         return only.hash();

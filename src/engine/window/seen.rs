@@ -115,7 +115,7 @@ pub(super) struct Key {
 
 impl Key {
     pub(super) fn new(rule: u32, identity: &Identity, long_running: bool) -> Self {
-        // The identity is a SHA-256 already; the rule only has to be mixed in (splitmix64's finalizer).
+        // The identity is a cryptographic hash already; the rule only has to be mixed in (splitmix64's finalizer).
         let identity = u128::from_le_bytes(*identity);
         let mut hash = (identity as u64) ^ (u64::from(rule) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
