@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::InputKind;
+use super::ahead::Ahead;
 
 /// The largest zstd window that is accepted, as a power of two: 128 MiB, which is also the limit of the zstd tool.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
@@ -89,11 +90,11 @@ fn decoder(reader: Box<dyn Read + Send>, coding: Coding, raw: &Arc<AtomicU64>) -
     let counted = |reader| BufReader::with_capacity(COMPRESSED_CHUNK_BYTES, Counted { reader, raw: raw.clone() });
     let reader: Box<dyn Read + Send> = match coding {
         Coding::Plain => reader,
-        Coding::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(counted(reader))),
+        Coding::Gzip => Box::new(Ahead::new(Box::new(flate2::bufread::MultiGzDecoder::new(counted(reader))))),
         Coding::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(counted(reader))?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-            Box::new(decoder)
+            Box::new(Ahead::new(Box::new(decoder)))
         }
     };
     Ok(Opened { reader, coding })

@@ -1,6 +1,7 @@
 //! Sources: bytes in, batches out. A source knows nothing of events; it cuts its input where documents end.
 #![allow(clippy::disallowed_methods, reason = "sources read files and standard input")]
 
+mod ahead;
 pub mod decode;
 pub mod discover;
 pub mod merge;
