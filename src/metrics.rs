@@ -63,8 +63,8 @@ impl Default for Metrics {
         let counters = |name, help, labels: &[&str]| declare(r, IntCounterVec::new(Opts::new(name, help), labels));
         let gauge = |name, help| declare(r, IntGauge::new(name, help));
         let gauges = |name, help, labels: &[&str]| declare(r, GaugeVec::new(Opts::new(name, help), labels));
-        let build = counters("auditwatch_build_info", "Always 1; the labels tell what runs.", &["version"]);
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
+        let build = gauges("auditwatch_build_info", "Always 1; the labels tell what runs.", &["version"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         // Only fails where there is no /proc, and then tells nothing.
         let _ = registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
         Metrics {
