@@ -12,6 +12,7 @@ mod redaction;
 mod replay;
 mod rules;
 mod samples;
+mod scenarios;
 mod sightings;
 mod sinks;
 mod support;
