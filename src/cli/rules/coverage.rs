@@ -28,6 +28,54 @@ const UNSEEN: [(&str, &str); 13] = [
     ("workloads", "what is typed into an interactive shell; what a workload consumes"),
 ];
 
+/// What no rule says, with the reason: single events, counts, sequences, new values and absences do not express it.
+const UNSAID: [(&str, &str, &str); 12] = [
+    ("AUD-002", "one API server of several falls silent", "an event does not say which server wrote it"),
+    ("AUD-005", "requests that begin and never end", "a wait for every request would hold more than all other rules"),
+    (
+        "AUD-009",
+        "clocks that are wrong, events dated back",
+        "needs the time of arrival; lateness is counted, not alerted",
+    ),
+    (
+        "AUD-R1",
+        "which detections a policy blinds",
+        "a report: the audit levels on this page, and the unknowns of the summary",
+    ),
+    (
+        "ADM-012",
+        "a webhook that changes objects for the first time",
+        "its annotation's name varies, and names are not values",
+    ),
+    ("AUTHN-017", "share of failed logins", "a ratio; 200 failures in five minutes stand in for it"),
+    ("RBAC-R1", "who did what: the access review", "a report over months, not an alert"),
+    ("RBAC-R2", "rights that nobody uses", "a report: needs the roles and bindings that exist"),
+    ("RBAC-R3", "identities that do nothing", "a silence of months; windows reach a day back, new values 90 days"),
+    (
+        "RT-008",
+        "a service account's rate against its own past",
+        "a baseline; RT-007 tells of new kinds of requests, CP-007 of floods",
+    ),
+    ("SEC-013", "an operator's account used otherwise", "RT-007 and AUTHN-014 tell of it for every service account"),
+    ("SEC-R1", "age of each secret", "a report; the migration of encrypted secrets is recorded"),
+];
+
+/// Levels and conditions that are milder than they might be, with the reason.
+const MILDER: [(&str, &str); 12] = [
+    ("ADM-001", "a webhook changed by a program in a pod is BEH-010, low: operators renew their certificates all day"),
+    ("AUD-001", "medium: silence of two leases, not of everything, so that other events prove the log alive"),
+    ("BEH-006", "four kinds of alerts within a day, not five single rules: one bad pod sets off five by itself"),
+    ("IMG-004", "informational: releases bring images, and tags are not told from repositories"),
+    ("IMG-008", "low: clusters that are operated by hand switch images by hand"),
+    ("NET-001", "deletions by a program in a pod are BEH-010, low: delivery tools prune"),
+    ("NET-004", "informational: many clusters keep policies for all namespaces in one place"),
+    ("RBAC-003", "low where a namespace's `admin` goes to groups only: so teams are taken in"),
+    ("RBAC-010", "roles and bindings of a program in a pod are BEH-010, low; their contents are judged as anybody's"),
+    ("RT-006", "low: some agents ask seldom"),
+    ("SEC-010", "medium for ConfigMaps: words such as password stand in many configurations"),
+    ("WL-003", "medium in kube-system and the site's sensitive namespaces, low elsewhere"),
+];
+
 /// `docs/coverage.md`.
 pub(super) fn page(all: &[Entry]) -> String {
     let mut out = String::from(
@@ -48,6 +96,19 @@ pub(super) fn page(all: &[Entry]) -> String {
             let (level, needs, title) = (level_name(entry.meta.level), entry.needs.as_str(), cell(&entry.meta.title));
             let _ = writeln!(out, "| {} | {level} | {needs} | {title} |", cell(entry.short()));
         }
+    }
+    out + &unsaid()
+}
+
+/// The end of the page: what is left out or told more quietly, and why.
+fn unsaid() -> String {
+    let mut out = String::from("\n## Not said by rules\n\n| id | what | why not |\n|---|---|---|\n");
+    for (id, what, why) in UNSAID {
+        let _ = writeln!(out, "| {id} | {what} | {why} |");
+    }
+    out += "\n## Told more quietly\n\n| id | how, and why |\n|---|---|\n";
+    for (id, why) in MILDER {
+        let _ = writeln!(out, "| {id} | {why} |");
     }
     out
 }
