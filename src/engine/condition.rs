@@ -6,6 +6,7 @@ use chrono::{DateTime, Datelike, Timelike};
 
 use super::block::Block;
 use super::facets::Facet;
+use super::keywords::Keywords;
 use super::networks::Networks;
 use super::patterns::Patterns;
 use super::text::{Texts, folded};
@@ -70,6 +71,8 @@ pub struct Check {
     /// The facet that its verdict follows from.
     facet: Option<Facet>,
     texts: Texts,
+    /// For tests of any text of the event.
+    keywords: Option<Keywords>,
     numbers: Vec<(Cmp, f64)>,
     bools: Vec<bool>,
     patterns: Patterns,
@@ -323,6 +326,7 @@ impl Check {
         };
         let mut check = Check {
             facet: Facet::of_test(&field, &test.any_of),
+            keywords: if test.field.is_none() { Keywords::new(&test.any_of) } else { None },
             field,
             texts: Texts::new(&test.any_of),
             numbers: Vec::new(),
@@ -374,6 +378,9 @@ impl Check {
         }
         if let Some(text) = sole_text(&self.field, event) {
             return self.eval_text(event, text);
+        }
+        if self.keywords.as_ref().is_some_and(|words| words.are_not_in(event.doc().bytes(event.raw()))) {
+            return Verdict::False;
         }
         let (mut found, mut hit) = (false, false);
         let compares = !self.texts.is_empty()

@@ -7,6 +7,7 @@ pub mod excerpt;
 pub mod explain;
 mod facets;
 pub mod index;
+mod keywords;
 pub mod matches;
 pub mod necessary;
 mod networks;

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod json;
 mod lanes;
 pub mod path;
+mod places;
 pub mod redact;
 pub mod site;
 pub mod structure;

@@ -1,6 +1,6 @@
 //! The view of one audit event: where its members stand. Bodies stay byte ranges until a rule asks for a path inside.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 
 use bumpalo::Bump;
 
@@ -9,6 +9,7 @@ use super::header::SLOTS;
 pub use super::header::Slot;
 use super::json::{Doc, Kind, Raw};
 use super::path::{Derived, Field, Path, Root};
+use super::places::Places;
 use super::site::Site;
 use super::structure::Flaw;
 use super::walk::{Missing, Node, Visit};
@@ -41,9 +42,6 @@ pub(super) struct Texts<'a> {
     pub(super) code: Option<i64>,
 }
 
-/// Objects that were walked: where each starts, and what it holds.
-type Walked<'a> = smallvec::SmallVec<[(usize, Members<'a>); 8]>;
-
 /// The members of an object that was walked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Members<'a> {
@@ -52,9 +50,6 @@ pub(super) struct Members<'a> {
     /// Marks of the keys: most of what rules ask for is not there, and this says so without a look at the keys.
     pub(super) marks: u64,
 }
-
-/// Arrays of objects that were walked: where each starts, and its elements.
-type WalkedArrays<'a> = smallvec::SmallVec<[(usize, &'a [Raw]); 4]>;
 
 /// Answers that are kept once they have been worked out.
 #[derive(Default)]
@@ -69,10 +64,10 @@ pub(super) struct Kept<'a> {
     pub dry_run: OnceCell<bool>,
     pub pod_specs: OnceCell<(&'a [Node<'a>], Missing)>,
     pub containers: OnceCell<(&'a [Node<'a>], Missing)>,
-    /// Objects inside bodies.
-    pub objects: RefCell<Walked<'a>>,
-    /// Arrays inside bodies.
-    pub arrays: RefCell<WalkedArrays<'a>>,
+    /// Objects that were walked, and what they hold.
+    pub objects: Places<'a, Members<'a>>,
+    /// Arrays of objects that were walked, and their elements.
+    pub arrays: Places<'a, &'a [Raw]>,
 }
 
 /// One event: one stage of one API request.

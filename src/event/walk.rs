@@ -10,9 +10,6 @@ use super::view::{Event, Members};
 /// bounded by the path's length.
 const ARRAYS_MAX: u32 = 64;
 
-/// How many objects' members, and arrays' elements, are kept per event; a look through them must stay cheaper than a walk.
-const OBJECTS_MAX: usize = 64;
-
 /// A value that a path led to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Node<'a> {
@@ -171,7 +168,7 @@ impl<'a> Event<'a> {
         if self.doc.text.get(array.start + 1) != Some(&b'{') {
             return None;
         }
-        if let Some((_, elements)) = self.kept.arrays.borrow().iter().find(|(start, _)| *start == array.start) {
+        if let Some(elements) = self.kept.arrays.get(array.start) {
             return Some(elements);
         }
         let mut elements = bumpalo::collections::Vec::new_in(self.arena);
@@ -179,18 +176,15 @@ impl<'a> Event<'a> {
             elements.push(element.ok()?);
         }
         let elements = elements.into_bump_slice();
-        let mut kept = self.kept.arrays.borrow_mut();
-        if kept.len() < OBJECTS_MAX {
-            kept.push((array.start, elements));
-        }
+        self.kept.arrays.put(array.start, elements, self.arena);
         Some(elements)
     }
 
     /// The members of an object. Many rules walk the same few objects, so they are kept once found; `None` (and the event
     /// malformed) if they are not well-formed.
     fn members(&self, object: Raw) -> Option<Members<'a>> {
-        if let Some((_, members)) = self.kept.objects.borrow().iter().find(|(start, _)| *start == object.start) {
-            return Some(*members);
+        if let Some(members) = self.kept.objects.get(object.start) {
+            return Some(members);
         }
         let (mut list, mut marks) = (bumpalo::collections::Vec::new_in(self.arena), 0);
         for member in self.doc.members(object) {
@@ -202,10 +196,7 @@ impl<'a> Event<'a> {
             list.push((key, value));
         }
         let members = Members { list: list.into_bump_slice(), marks };
-        let mut kept = self.kept.objects.borrow_mut();
-        if kept.len() < OBJECTS_MAX {
-            kept.push((object.start, members));
-        }
+        self.kept.objects.put(object.start, members, self.arena);
         Some(members)
     }
 
