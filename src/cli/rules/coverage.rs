@@ -102,11 +102,11 @@ pub(super) fn page(all: &[Entry]) -> String {
 
 /// The end of the page: what is left out or told more quietly, and why.
 fn unsaid() -> String {
-    let mut out = String::from("\n## Not said by rules\n\n| id | what | why not |\n|---|---|---|\n");
+    let mut out = String::from("\n# Not said by rules\n\n| id | what | why not |\n|---|---|---|\n");
     for (id, what, why) in UNSAID {
         let _ = writeln!(out, "| {id} | {what} | {why} |");
     }
-    out += "\n## Told more quietly\n\n| id | how, and why |\n|---|---|\n";
+    out += "\n# Told more quietly\n\n| id | how, and why |\n|---|---|\n";
     for (id, why) in MILDER {
         let _ = writeln!(out, "| {id} | {why} |");
     }
