@@ -30,8 +30,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* The configuration file: what the mode needs, and `config` over it. */}}
 {{- define "auditwatch.config" -}}
 {{- $config := dict "cluster" .Values.cluster "sinks" .Values.sinks -}}
-{{- $_ := set $config "store" (dict "path" "/var/lib/auditwatch/state.db") -}}
 {{- $_ := set $config "admin" (dict "listen" "0.0.0.0:9090") -}}
+{{/* A member of many keeps no state of its own. */}}
+{{- if not (and (eq .Values.mode "kafka") .Values.kafka.distributed) -}}
+{{- $_ := set $config "store" (dict "path" "/var/lib/auditwatch/state.db") -}}
+{{- end -}}
 {{- if eq .Values.mode "tail" -}}
 {{- $_ := set $config "sources" (list (dict "type" "file" "paths" .Values.tail.paths "start_at" .Values.tail.startAt)) -}}
 {{- else if eq .Values.mode "webhook" -}}
@@ -40,6 +43,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- else -}}
 {{- $brokers := required "kafka.brokers: name at least one, host:port" (.Values.kafka.brokers | default nil) -}}
 {{- $source := dict "type" "kafka" "brokers" $brokers "topics" .Values.kafka.topics "group" .Values.kafka.group -}}
+{{- if .Values.kafka.clusterFrom -}}{{- $_ := set $source "cluster_from" .Values.kafka.clusterFrom -}}{{- end -}}
 {{- if .Values.kafka.options -}}{{- $_ := set $source "options" .Values.kafka.options -}}{{- end -}}
 {{- $_ := set $config "sources" (list $source) -}}
 {{- if .Values.kafka.distributed -}}{{- $_ := set $config "distributed" .Values.kafka.distributed -}}{{- end -}}
