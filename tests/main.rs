@@ -5,6 +5,8 @@ mod admin;
 mod crash;
 mod differential;
 mod envelopes;
+mod fuzz;
+mod generate;
 mod hostile;
 mod language;
 mod live;
