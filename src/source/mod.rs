@@ -4,6 +4,7 @@
 pub mod decode;
 pub mod discover;
 pub mod merge;
+mod parts;
 pub mod replay;
 pub mod tail;
 pub mod webhook;
