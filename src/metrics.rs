@@ -45,6 +45,8 @@ pub struct Metrics {
     behind: IntGaugeVec,
     answers: IntCounterVec,
     clock: Gauge,
+    clock_behind: Gauge,
+    failing: GaugeVec,
 }
 
 /// Registers a metric. It cannot fail: names and labels are the literals below, and a test declares them all.
@@ -62,6 +64,7 @@ impl Default for Metrics {
         let counter = |name, help| declare(r, IntCounter::new(name, help));
         let counters = |name, help, labels: &[&str]| declare(r, IntCounterVec::new(Opts::new(name, help), labels));
         let gauge = |name, help| declare(r, IntGauge::new(name, help));
+        let float = |name, help| declare(r, Gauge::new(name, help));
         let gauges = |name, help, labels: &[&str]| declare(r, GaugeVec::new(Opts::new(name, help), labels));
         let build = gauges("auditwatch_build_info", "Always 1; the labels tell what runs.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -116,10 +119,9 @@ impl Default for Metrics {
                 ),
             ),
             answers: counters("auditwatch_webhook_answers_total", "Answers of the audit webhook.", &["code"]),
-            clock: declare(
-                r,
-                Gauge::new("auditwatch_clock_seconds", "The clock that events are held against, Unix time."),
-            ),
+            clock: float("auditwatch_clock_seconds", "The clock that events are held against, Unix time."),
+            clock_behind: float("auditwatch_clock_behind_seconds", "How far this machine's clock has gone back."),
+            failing: gauges("auditwatch_source_failing", "1 while a log is not there or not readable.", &["source"]),
             registry,
         }
     }
@@ -265,9 +267,15 @@ impl Metrics {
         up_to(&self.answers.with_label_values(&[code]), total);
     }
 
-    /// This machine's clock, microseconds.
-    pub fn clock(&self, micros: i64) {
+    /// The clock that events are held against, and how far this machine's is behind it; microseconds.
+    pub fn clock(&self, micros: i64, behind: i64) {
         self.clock.set(seconds(micros));
+        self.clock_behind.set(seconds(behind));
+    }
+
+    /// Whether a source cannot be read just now.
+    pub fn failing(&self, source: &str, failing: bool) {
+        self.failing.with_label_values(&[source]).set(f64::from(u8::from(failing)));
     }
 
     /// All of them, in Prometheus' text format (version 0.0.4).

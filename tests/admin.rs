@@ -15,7 +15,8 @@ fn address(running: &mut Running) -> String {
     running.wait_for("admin: listening on").rsplit(' ').next().unwrap().to_owned()
 }
 
-fn get(address: &str, request: &str) -> (u16, String) {
+/// One request; the status, and the body.
+pub fn get(address: &str, request: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();

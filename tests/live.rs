@@ -173,3 +173,36 @@ fn a_clock_that_is_ahead_is_told_and_holds_nothing_up() {
     let alert = running.next_alert();
     assert_eq!((&alert["events"][0]["audit_id"], alert.get("late")), (&"right".into(), None));
 }
+
+/// A log that is no longer followed must not hold back what others tell.
+#[test]
+fn a_source_that_is_gone_holds_nothing_up() {
+    let daemon = Daemon::new("");
+    let lines = sample("failed-logins.log");
+    let source = |name: &str| format!("{{type: file, lateness: 100ms, paths: [\"{}\"]}}", daemon.path(name).display());
+    fs::write(daemon.path("old.log"), format!("{}\n", logs::secrets_listed("a", 0))).unwrap();
+    daemon.configure(&source("old.log"), "max_skew: 0");
+    daemon.start().next_alert();
+    daemon.configure(&source("audit.log"), "max_skew: 0");
+    let mut running = daemon.start();
+    daemon.append(&lines.concat());
+    // It waits for the watermark, which goes to the newest event when all have fallen silent.
+    while running.next_alert()["kind"] != "correlation" {}
+}
+
+/// What is too old is forgotten by runs that end as well.
+#[test]
+fn alerts_are_kept_as_long_as_is_said() {
+    let daemon = Daemon::new(ONE_RULE);
+    let event = |n: i64| format!("{}\n", logs::secrets_listed(&format!("a-{n}"), n));
+    daemon.append(&event(0));
+    assert_eq!(daemon.once().alerts().len(), 1);
+    assert_eq!(daemon.stored(&[]).len(), 1);
+    let config = fs::read_to_string(daemon.path("run.yaml")).unwrap();
+    fs::write(daemon.path("run.yaml"), config.replace("state.db\"}", "state.db\", retention: 0}")).unwrap();
+    daemon.append(&event(1));
+    assert_eq!(daemon.once().alerts().len(), 1);
+    // The last one was not delivered yet when the others were forgotten.
+    let stored = daemon.stored(&[]);
+    assert!(stored.len() == 1 && stored[0]["events"][0]["audit_id"] == "a-1", "{stored:?}");
+}

@@ -4,6 +4,7 @@
 mod admin;
 mod crash;
 mod differential;
+mod disk;
 mod envelopes;
 mod fuzz;
 mod generate;
@@ -19,5 +20,6 @@ mod sightings;
 mod sinks;
 mod support;
 mod tidy;
+mod ways;
 mod webhook;
 mod windows;

@@ -14,7 +14,10 @@ use crate::support::replay;
 
 const PLAIN: &str = "{type: webhook, listen: '127.0.0.1:0', max_body: 1MiB}";
 
-fn address(running: &mut Running) -> String {
+/// The same with room for any list.
+pub const PLAIN_ANY_SIZE: &str = "{type: webhook, listen: '127.0.0.1:0'}";
+
+pub fn address(running: &mut Running) -> String {
     running.wait_for("listening on").rsplit(' ').next().unwrap().to_owned()
 }
 
@@ -33,11 +36,11 @@ fn request(mut stream: impl Read + Write, method: &str, headers: &str, body: &[u
     (status, answer)
 }
 
-fn post(address: &str, body: &str) -> (u16, String) {
+pub fn post(address: &str, body: &str) -> (u16, String) {
     request(TcpStream::connect(address).unwrap(), "POST", "Content-Type: application/json\r\n", body.as_bytes())
 }
 
-fn list(events: &[Value]) -> String {
+pub fn list(events: &[Value]) -> String {
     json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": events}).to_string()
 }
 
@@ -105,9 +108,9 @@ fn a_flood_of_connections_is_told_and_passes() {
     let mut running = daemon.start();
     let admin = running.wait_for("admin: listening on").rsplit(' ').next().unwrap().to_owned();
     let address = running.wait_for("webhook: listening on").rsplit(' ').next().unwrap().to_owned();
-    // Two thousand, of which some hundreds at a time are open on our side too: the limit of open files may be low.
+    // Ten thousand, of which some hundreds at a time are open on our side too: the limit of open files may be low.
     let mut open = std::collections::VecDeque::new();
-    for _ in 0..2_000 {
+    for _ in 0..10_000 {
         open.push_back(TcpStream::connect(&address).unwrap());
         if open.len() > 600 {
             open.pop_front();
@@ -124,6 +127,118 @@ fn a_flood_of_connections_is_told_and_passes() {
     drop(open);
     let body = list(&[logs::secrets_listed("a", 0)]);
     assert!((0..10_000).any(|_| post(&address, &body).0 == 200));
+}
+
+#[test]
+fn slow_clients_are_sent_away_and_told_of() {
+    let daemon = Daemon::with_source(PLAIN);
+    let source = PLAIN.replace('}', ", timeout: 1s}");
+    daemon.configure(&source, "admin: {listen: '127.0.0.1:0'}");
+    let mut running = daemon.start();
+    let admin = running.wait_for("admin: listening on").rsplit(' ').next().unwrap().to_owned();
+    let address = running.wait_for("webhook: listening on").rsplit(' ').next().unwrap().to_owned();
+    let started = |text: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    let mut in_headers = started("POST / HTTP/1.1\r\nHost: x\r\n");
+    let mut in_body = started("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{");
+    let mut in_chunks = started("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"kin\r\n");
+    // Meanwhile others are heard.
+    assert_eq!(post(&address, &list(&[logs::secrets_listed("a", 0)])).0, 200);
+    let answer = |stream: &mut TcpStream| {
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    assert!(!answer(&mut in_headers).contains(" 200 "));
+    assert!(answer(&mut in_body).starts_with("HTTP/1.1 408"));
+    assert!(answer(&mut in_chunks).starts_with("HTTP/1.1 408"));
+    running.wait_for("webhook: a client took more than 1 s");
+    let counted = |name: &str| {
+        let text = crate::admin::get(&admin, "GET /metrics").1;
+        let line = text.lines().find(|line| line.contains(&format!("webhook_answers_total{{code=\"{name}\"}}")));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    assert!((0..10_000).any(|_| counted("408") == 2.0 && counted("slow") >= 1.0));
+}
+
+#[test]
+fn bodies_may_come_in_chunks_and_packed() {
+    let daemon = Daemon::with_source(PLAIN);
+    let mut running = daemon.start();
+    let address = address(&mut running);
+    let pack = |text: &str| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(text.as_bytes()).unwrap();
+        gzip.finish().unwrap()
+    };
+    let body = list(&[logs::secrets_listed("a", 0)]);
+    let send = |headers: &str, body: &[u8]| request(TcpStream::connect(&address).unwrap(), "POST", headers, body).0;
+    let gzip = "Content-Encoding: gzip\r\n";
+    for (headers, body, status) in [
+        (gzip, pack(&body), 200),
+        (gzip, pack(&"x".repeat(2 << 20)), 413),
+        (gzip, b"no gzip".to_vec(), 400),
+        ("Content-Encoding: br\r\n", body.clone().into_bytes(), 415),
+        ("Content-Encoding: identity\r\n", body.clone().into_bytes(), 200),
+    ] {
+        assert_eq!(send(headers, &body), status, "{headers}");
+    }
+    let chunked = |chunks: &[&str]| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let head = "POST /a/b?c HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let text: String = chunks.iter().map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).collect();
+        let _ = stream.write_all(format!("{head}{text}0\r\n\r\n").as_bytes());
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok()).unwrap_or(0)
+    };
+    let v1beta1 = body.replace("audit.k8s.io/v1\"", "audit.k8s.io/v1beta1\"").replace("\"a\"", "\"b\"");
+    assert_eq!(chunked(&[&v1beta1[..10], &v1beta1[10..]]), 200);
+    assert_eq!(chunked(&[&"x".repeat(600_000), &"x".repeat(600_000)]), 413);
+    let stored = daemon.stored(&["--rule", "SEC-001"]);
+    assert_eq!(stored.len(), 2, "{stored:?}");
+}
+
+/// Each has its own cluster and lateness; what one takes is no matter of the other's.
+#[test]
+fn there_may_be_several_webhooks() {
+    let daemon = Daemon::with_source(PLAIN);
+    let source = |listen: &str, cluster: &str| {
+        format!("{{type: webhook, listen: '{listen}:0', cluster: {cluster}, lateness: 30s}}")
+    };
+    daemon.configure(&[source("127.0.0.1", "east"), source("127.0.0.2", "west")].join(", "), "");
+    let mut running = daemon.start();
+    let east = running.wait_for("listening on 127.0.0.1").rsplit(' ').next().unwrap().to_owned();
+    let west = running.wait_for("listening on 127.0.0.2").rsplit(' ').next().unwrap().to_owned();
+    for address in [&east, &west] {
+        assert_eq!(post(address, &list(&[logs::secrets_listed("a", 0)])).0, 200);
+    }
+    let mut clusters: Vec<String> = daemon
+        .stored(&["--rule", "SEC-001"])
+        .iter()
+        .map(|alert| alert["cluster"].as_str().unwrap().to_owned())
+        .collect();
+    clusters.sort();
+    assert_eq!(clusters, ["east", "west"]);
+}
+
+#[test]
+fn unreadable_items_are_kept_and_their_neighbours_read() {
+    let daemon = Daemon::with_source(PLAIN);
+    let dead = daemon.path("dead.jsonl");
+    daemon.configure(PLAIN, &format!("dead_letter: {{path: \"{}\"}}", dead.display()));
+    let mut running = daemon.start();
+    let address = address(&mut running);
+    let body = list(&[json!(7), json!({"odd": 1}), logs::secrets_listed("a", 0), json!("x"), json!(null)]);
+    assert_eq!(post(&address, &body).0, 200);
+    assert_eq!(daemon.stored(&["--rule", "SEC-001"]).len(), 1);
+    let kept = std::fs::read_to_string(dead).unwrap();
+    let raw: Vec<Value> =
+        kept.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["raw"].clone()).collect();
+    assert_eq!(raw, ["7", "{\"odd\":1}", "\"x\"", "null"]);
 }
 
 #[test]
@@ -174,6 +289,19 @@ fn a_client_needs_its_token() {
     assert_eq!((with("n3w"), with("")), (200, 401));
 }
 
+/// A certificate of the authority's that has expired, and one that is nobody's.
+fn unwelcome(issuer: &rcgen::Issuer<'_, rcgen::KeyPair>) -> [(rcgen::Certificate, rcgen::KeyPair); 2] {
+    let keys = [rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap()];
+    let params = rcgen::CertificateParams::new(["apiserver".to_owned()]).unwrap();
+    let mut old = params.clone();
+    old.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    old.not_after = rcgen::date_time_ymd(2020, 1, 2);
+    let certificates = [old.signed_by(&keys[0], issuer).unwrap(), params.self_signed(&keys[1]).unwrap()];
+    let [expired, own] = certificates;
+    let [first, second] = keys;
+    [(expired, first), (own, second)]
+}
+
 #[test]
 fn a_client_needs_its_certificate() {
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -202,27 +330,30 @@ fn a_client_needs_its_certificate() {
     let mut running = daemon.start();
     let address = address(&mut running);
 
-    let connect = |certificate: bool| {
+    let connect_as = |certificate: Option<(rcgen::Certificate, rcgen::KeyPair)>| {
         let mut roots = RootCertStore::empty();
         roots.add(authority_pem.der().clone()).unwrap();
         let provider = Arc::new(crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let config = config.with_root_certificates(roots);
-        let (client, key) = issued("apiserver");
         let config = match certificate {
-            true => {
+            Some((client, key)) => {
                 let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
                 config.with_client_auth_cert(vec![client.der().clone()], key).unwrap()
             }
-            false => config.with_no_client_auth(),
+            None => config.with_no_client_auth(),
         };
         let name = ServerName::try_from("localhost").unwrap();
         let client = ClientConnection::new(Arc::new(config), name).unwrap();
         StreamOwned::new(client, TcpStream::connect(&address).unwrap())
     };
+    let connect = |certificate: bool| connect_as(certificate.then(|| issued("apiserver")));
     let body = list(&[logs::secrets_listed("a", 0)]);
     assert_eq!(request(connect(true), "POST", "", body.as_bytes()).0, 200);
     assert_eq!(request(connect(false), "POST", "", body.as_bytes()).0, 0);
+    for certificate in unwelcome(&issuer) {
+        assert_eq!(request(connect_as(Some(certificate)), "POST", "", body.as_bytes()).0, 0);
+    }
     assert_eq!(post(&address, &body).0, 0, "plain HTTP");
 
     // Renewed one after the other: the pair that does not fit leaves the old one in force.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
@@ -14,7 +14,10 @@ use super::exit::{Exit, Outcome};
 use super::http_sink::ToHttp;
 use super::{rule_files, site_file};
 use crate::admin;
-use crate::config::run::{DeadLetterConfig, FileSource, RunConfig, SinkConfig, SourceConfig, Start};
+use crate::config::run::{
+    DeadLetterConfig, FILE_LATENESS_US, FileSource, RunConfig, SinkConfig, SourceConfig, Start, WEBHOOK_LATENESS_US,
+    WebhookSource,
+};
 use crate::event::time::format_micros;
 use crate::journal::Journal;
 use crate::pipeline::live::{Follow, Live, Outlets, Plan, Posts, Report, Sink, Watched};
@@ -55,15 +58,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         return Ok(Outcome { bad_rules: true, ..Default::default() }.exit());
     }
     let follow = follow(&config)?;
-    let settings = Settings { clusters: Vec::new(), site, lateness_us: config.lateness_us(), time_max: None };
+    let settings = Settings { clusters: Vec::new(), site, lateness_us: config.lateness_max_us(), time_max: None };
     let core = Engine::new(Arc::new(loaded.rules), settings)?.live();
     let journal = Journal::open(&config.store.path)?;
-    let posts = if args.once { None } else { posts(&config)? };
+    let posts = if args.once { Vec::new() } else { posts(&config)? };
     let plan = Plan {
         follow,
         posts,
         limits: Limits { block_bytes: BLOCK_BYTES, record_bytes: config.max_record.max(RECORD_BYTES_MIN) },
-        lateness_us: config.lateness_us(),
+        lateness_max_us: config.lateness_max_us(),
         max_skew_us: config.max_skew,
         retention_us: config.store.retention,
         once: args.once,
@@ -102,6 +105,7 @@ fn follow(config: &RunConfig) -> anyhow::Result<Vec<Follow>> {
             },
             cluster: source.cluster.clone().unwrap_or_else(|| config.cluster.clone()),
             cluster_from: source.cluster_from.clone(),
+            lateness_us: config.lateness_us(source.lateness, FILE_LATENESS_US),
         })
     };
     let files = config.sources.iter().filter_map(|source| match source {
@@ -111,13 +115,16 @@ fn follow(config: &RunConfig) -> anyhow::Result<Vec<Follow>> {
     files.map(follow).collect()
 }
 
-/// Opens the webhook, if there is one.
-fn posts(config: &RunConfig) -> anyhow::Result<Option<Posts>> {
-    let found = config.sources.iter().find_map(|source| match source {
+/// Opens the webhooks.
+fn posts(config: &RunConfig) -> anyhow::Result<Vec<Posts>> {
+    let webhooks = config.sources.iter().filter_map(|source| match source {
         SourceConfig::Webhook(webhook) => Some(webhook),
         SourceConfig::File(_) => None,
     });
-    let Some(source) = found else { return Ok(None) };
+    webhooks.map(|source| open_webhook(source, config)).collect()
+}
+
+fn open_webhook(source: &WebhookSource, config: &RunConfig) -> anyhow::Result<Posts> {
     let settings = webhook::Settings {
         listen: source.listen,
         tls: source.tls.as_ref().map(|tls| webhook::TlsFiles {
@@ -127,16 +134,18 @@ fn posts(config: &RunConfig) -> anyhow::Result<Option<Posts>> {
         }),
         token_file: source.token_file.clone(),
         body_bytes_max: source.max_body,
+        patience: Duration::from_micros(source.timeout.max(1) as u64),
     };
     let open = webhook::start(&settings)?;
     say(&format!("webhook: listening on {}", open.address));
-    Ok(Some(Posts {
+    Ok(Posts {
         posted: open.posted,
         answered: open.answered,
         notes: open.notes,
         name: format!("webhook:{}", source.listen),
         cluster: source.cluster.clone().unwrap_or_else(|| config.cluster.clone()),
-    }))
+        lateness_us: config.lateness_us(source.lateness, WEBHOOK_LATENESS_US),
+    })
 }
 
 fn open_dead_letter(config: &DeadLetterConfig) -> anyhow::Result<DeadLetter> {

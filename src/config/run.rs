@@ -1,6 +1,7 @@
 //! The configuration of the daemon: one YAML file, every key with its default here. Unknown keys are refused, because a
 //! misspelt one that is passed over in silence is a detection that is not there.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,7 @@ pub struct RunConfig {
     #[serde(default)]
     pub site: Option<PathBuf>,
     /// How far behind the newest event a match may arrive and still count; microseconds.
-    /// 10 s, or 60 s with a webhook, unless said.
+    /// Unless said, 10 s for files and 60 s for webhooks; sources may have their own.
     #[serde(default, deserialize_with = "maybe_duration")]
     pub lateness: Option<i64>,
     /// How far ahead of this machine's clock an event's time may be; microseconds, 0 is off.
@@ -104,6 +105,12 @@ pub struct WebhookSource {
     /// Largest body, in bytes.
     #[serde(default = "max_body_default", deserialize_with = "size")]
     pub max_body: usize,
+    /// How long a client may take to send a request's headers, and its body; microseconds.
+    #[serde(default = "timeout_default", deserialize_with = "duration")]
+    pub timeout: i64,
+    /// How far behind the newest event a match may arrive and still count; microseconds.
+    #[serde(default, deserialize_with = "maybe_duration")]
+    pub lateness: Option<i64>,
     /// Name of the cluster, if it is not the one of the whole configuration.
     #[serde(default)]
     pub cluster: Option<String>,
@@ -131,6 +138,9 @@ pub struct FileSource {
     /// Where a log without a recorded position begins.
     #[serde(default)]
     pub start_at: Start,
+    /// How far behind the newest event a match may arrive and still count; microseconds.
+    #[serde(default, deserialize_with = "maybe_duration")]
+    pub lateness: Option<i64>,
     /// Name of the cluster, if it is not the one of the whole configuration.
     #[serde(default)]
     pub cluster: Option<String>,
@@ -217,8 +227,16 @@ impl RunConfig {
         if config.sources.is_empty() {
             return Err(wrong("sources: name at least one, e.g. {type: file, paths: [audit.log]}".to_owned()));
         }
-        if config.sources.iter().filter(|source| matches!(source, SourceConfig::Webhook(_))).count() > 1 {
-            return Err(wrong("sources: one webhook is enough: it takes any path".to_owned()));
+        let mut listening = BTreeSet::new();
+        for source in &config.sources {
+            if let SourceConfig::Webhook(webhook) = source
+                && !listening.insert(webhook.listen)
+            {
+                return Err(wrong(format!(
+                    "sources: two webhooks listen on {}; one is enough, for it takes any path",
+                    webhook.listen
+                )));
+            }
         }
         config.sources.iter().try_for_each(|source| source.check().map_err(wrong))?;
         config.sinks.iter().try_for_each(|sink| sink.check().map_err(wrong))?;
@@ -227,12 +245,27 @@ impl RunConfig {
 }
 
 impl RunConfig {
-    /// How far behind the newest event a match may arrive, microseconds. A webhook's batches come late.
-    pub fn lateness_us(&self) -> i64 {
-        let posted = self.sources.iter().any(|source| matches!(source, SourceConfig::Webhook(_)));
-        self.lateness.unwrap_or(if posted { 60_000_000 } else { 10_000_000 })
+    /// How far behind the newest event a match of a source may arrive, microseconds: as the source says, as all of them do, or
+    /// as its kind does.
+    pub fn lateness_us(&self, own: Option<i64>, of_kind: i64) -> i64 {
+        own.or(self.lateness).unwrap_or(of_kind)
+    }
+
+    /// The greatest of all sources, microseconds.
+    pub fn lateness_max_us(&self) -> i64 {
+        let each = self.sources.iter().map(|source| match source {
+            SourceConfig::File(file) => self.lateness_us(file.lateness, FILE_LATENESS_US),
+            SourceConfig::Webhook(webhook) => self.lateness_us(webhook.lateness, WEBHOOK_LATENESS_US),
+        });
+        each.max().unwrap_or(FILE_LATENESS_US)
     }
 }
+
+/// How late matches of files may be unless said, microseconds.
+pub const FILE_LATENESS_US: i64 = 10_000_000;
+
+/// The same of webhooks, whose batches come late.
+pub const WEBHOOK_LATENESS_US: i64 = 60_000_000;
 
 impl SinkConfig {
     fn check(&self) -> Result<(), String> {
@@ -297,6 +330,10 @@ fn distance(a: &str, b: &str) -> usize {
 
 fn max_body_default() -> usize {
     32 << 20
+}
+
+fn timeout_default() -> i64 {
+    20_000_000
 }
 
 fn dead_letter_size_default() -> usize {
@@ -377,14 +414,20 @@ mod tests {
     #[test]
     fn what_is_not_said_has_a_default() {
         let config = parse(SMALL).unwrap();
-        assert_eq!((config.lateness_us(), config.max_skew, config.max_record), (10_000_000, 300_000_000, 16 << 20));
+        assert_eq!((config.lateness_max_us(), config.max_skew, config.max_record), (10_000_000, 300_000_000, 16 << 20));
         assert_eq!(config.store.retention, 30 * 86_400_000_000);
         assert!(matches!(config.sinks[..], [SinkConfig::Stdout(_)]));
         assert!(matches!(&config.sources[0], SourceConfig::File(file) if file.start_at == Start::Beginning));
         let more = format!("{SMALL}lateness: 0\nmax_skew: 1h\nmax_record: 1MiB\nsinks: []\ncluster: eu\n");
         let config = parse(&more).unwrap();
-        assert_eq!((config.lateness_us(), config.max_skew, config.max_record), (0, 3_600_000_000, 1 << 20));
+        assert_eq!((config.lateness_max_us(), config.max_skew, config.max_record), (0, 3_600_000_000, 1 << 20));
         assert!(config.sinks.is_empty() && config.cluster == "eu" && config.admin.is_none());
+        let several = "store: {path: s.db}\nsources: [{type: file, paths: [a], lateness: 3s},
+            {type: webhook, listen: '127.0.0.1:1'}, {type: webhook, listen: '127.0.0.1:2', lateness: 5s}]\n";
+        let config = parse(several).unwrap();
+        assert_eq!((config.lateness_max_us(), config.lateness_us(None, 7)), (60_000_000, 7));
+        let config = parse(&format!("{several}lateness: 4s")).unwrap();
+        assert_eq!((config.lateness_max_us(), config.lateness_us(None, 7)), (5_000_000, 4_000_000));
         let admin = parse(&format!("{SMALL}admin: {{}}")).unwrap().admin.unwrap();
         assert_eq!(admin.listen.to_string(), "127.0.0.1:9090");
     }

@@ -150,7 +150,9 @@ impl<'a> Event<'a> {
                 && let Some(address) = self.text(raw)
             {
                 last = Some(address);
-                if !self.site.is_trusted_proxy(address) {
+                // The provider's own proxy stands in front of AKS's API servers.
+                let is_proxy = self.provider == Some("aks") && address.starts_with("172.31.");
+                if !is_proxy && !self.site.is_trusted_proxy(address) {
                     client = Some(address);
                 }
             }

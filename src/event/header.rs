@@ -111,6 +111,11 @@ impl<'a> Event<'a> {
         };
         self.received = self.time_of(Slot::RequestReceivedTimestamp);
         self.time = self.time_of(Slot::StageTimestamp).or(self.received);
+        if self.time.is_none() {
+            // As v1alpha1 had it.
+            let raw = self.find_member(self.raw, "timestamp").filter(|raw| self.doc.kind(*raw) == Kind::String);
+            self.time = raw.and_then(|raw| self.text(raw)).and_then(|text| parse_micros(text.as_bytes()));
+        }
         Ok(())
     }
 

@@ -337,10 +337,12 @@ impl<'a> Event<'a> {
         self.provider
     }
 
-    /// The same event, told by an envelope of this provider.
-    pub(crate) fn of_provider(mut self, provider: Option<&'static str>) -> Self {
+    /// What an envelope tells of the event: whose cluster it is, in one word, and which; and when it came, in microseconds,
+    /// for an event that has no time of its own.
+    pub(crate) fn set_told(&mut self, provider: Option<&'static str>, cluster: Option<&'a str>, time: Option<i64>) {
         self.provider = provider;
-        self
+        self.cluster = cluster.unwrap_or(self.cluster);
+        self.time = self.time.or(time);
     }
 
     /// The name of the cluster.

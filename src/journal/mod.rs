@@ -234,9 +234,10 @@ impl Journal {
         let transaction = self.db.transaction()?;
         let mut told = Vec::new();
         {
-            let mut add = transaction.prepare_cached("INSERT INTO entries(newest_us, body) VALUES (?1, ?2)")?;
+            let mut add =
+                transaction.prepare_cached("INSERT INTO entries(newest_us, body, cluster) VALUES (?1, ?2, ?3)")?;
             for entry in &work.entries {
-                add.execute(params![entry.newest_time(), entry.encode()])?;
+                add.execute(params![entry.newest_time(), entry.encode(), entry.cluster])?;
             }
             let mut move_to = transaction.prepare_cached(
                 "UPDATE streams SET cluster = ?2, front = ?3, ended = ?4, position = ?5 WHERE id = ?1",
@@ -276,22 +277,34 @@ impl Journal {
         self.db.path().map_or(0, |path| size(path.to_owned()) + size(format!("{path}-wal")))
     }
 
-    /// Forgets matches with an event time before `entries_us` and alerts stored before `alerts_us` (microseconds).
-    /// Alerts that a sink has not taken yet stay. At most some thousand of each go at once, so that nobody waits long.
-    pub fn prune(&mut self, entries_us: i64, alerts_us: i64) -> Result<(), JournalError> {
-        // The oldest entries only: a fold begins somewhere and then misses nothing.
-        self.db.execute(
-            "DELETE FROM entries WHERE seq IN (SELECT seq FROM entries WHERE seq <
-                coalesce((SELECT min(seq) FROM entries WHERE newest_us >= ?1), (SELECT max(seq) FROM entries))
-                ORDER BY seq LIMIT 5000)",
-            [entries_us],
-        )?;
-        self.db.execute(
+    /// Forgets each cluster's matches with an event time before the one that is told of it, and alerts stored before
+    /// `alerts_us` (microseconds). Alerts that a sink has not taken yet stay. At most some thousand of each go at once, so
+    /// that nobody waits long. Returns how many went.
+    ///
+    /// # Errors
+    /// The disk is full or broken; the same may be tried again later.
+    pub fn prune<'c>(
+        &mut self,
+        clusters: impl IntoIterator<Item = (&'c str, i64)>,
+        alerts_us: i64,
+    ) -> Result<usize, JournalError> {
+        let mut gone = 0;
+        for (cluster, entries_us) in clusters {
+            // The oldest entries only: a fold begins somewhere and then misses nothing.
+            gone += self.db.execute(
+                "DELETE FROM entries WHERE seq IN (SELECT seq FROM entries WHERE cluster = ?1 AND newest_us < ?2
+                    AND seq < coalesce((SELECT min(seq) FROM entries WHERE cluster = ?1 AND newest_us >= ?2),
+                        (SELECT max(seq) FROM entries WHERE cluster = ?1))
+                    ORDER BY seq LIMIT 5000)",
+                params![cluster, entries_us],
+            )?;
+        }
+        gone += self.db.execute(
             "DELETE FROM alerts WHERE seq IN (SELECT seq FROM alerts WHERE stored_us < ?1
                 AND seq <= coalesce((SELECT min(delivered) FROM sinks), 0) ORDER BY seq LIMIT 5000)",
             [alerts_us],
         )?;
-        Ok(())
+        Ok(gone)
     }
 
     /// The number of the last alert that a sink has taken. A sink that is new begins with what comes from now on.

@@ -1,18 +1,21 @@
 //! The tables, and which version of them a file has.
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::JournalError;
+use super::{Entry, JournalError};
 
 /// The version of the tables below, kept in the file's `user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE streams(
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, cluster TEXT NOT NULL,
     front INTEGER, ended INTEGER NOT NULL, position TEXT NOT NULL) STRICT;
 CREATE TABLE watermarks(cluster TEXT PRIMARY KEY, time_us INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE entries(seq INTEGER PRIMARY KEY AUTOINCREMENT, newest_us INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE entries(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, newest_us INTEGER NOT NULL, body BLOB NOT NULL,
+    cluster TEXT NOT NULL DEFAULT '') STRICT;
+CREATE INDEX entries_by_cluster ON entries(cluster, newest_us);
 CREATE TABLE alerts(
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, time_us INTEGER NOT NULL,
     stored_us INTEGER NOT NULL, level INTEGER NOT NULL, rule TEXT NOT NULL, reference TEXT NOT NULL,
@@ -33,12 +36,33 @@ pub(super) fn prepare(db: &mut Connection) -> Result<(), JournalError> {
         transaction.execute_batch(TABLES)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
+    if found == 1 {
+        tell_clusters(&transaction)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
     transaction.commit()?;
     check(db)
 }
 
-/// Whether the file is one that this program understands.
+/// From version 1 to 2: whose an entry is stands beside it.
+fn tell_clusters(db: &Connection) -> Result<(), JournalError> {
+    db.execute_batch(
+        "ALTER TABLE entries ADD COLUMN cluster TEXT NOT NULL DEFAULT '';
+         CREATE INDEX entries_by_cluster ON entries(cluster, newest_us);",
+    )?;
+    let mut found = db.prepare("SELECT seq, body FROM entries")?;
+    let mut rows = found.query([])?;
+    let mut tell = db.prepare("UPDATE entries SET cluster = ?2 WHERE seq = ?1")?;
+    while let Some(row) = rows.next()? {
+        let seq = row.get(0)?;
+        let entry = Entry::decode(row.get_ref(1)?.as_blob().unwrap_or_default(), seq)?;
+        tell.execute(params![seq, entry.cluster])?;
+    }
+    Ok(())
+}
+
+/// Whether the file is one that this program understands; alerts are the same in all versions there were.
 pub(super) fn check(db: &Connection) -> Result<(), JournalError> {
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found == VERSION { Ok(()) } else { Err(JournalError::Version { found, known: VERSION }) }
+    if (1..=VERSION).contains(&found) { Ok(()) } else { Err(JournalError::Version { found, known: VERSION }) }
 }

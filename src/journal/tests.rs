@@ -97,10 +97,10 @@ fn a_sink_gets_what_it_has_not_taken() {
     assert_eq!(journal.sink("stdout").unwrap(), 2);
     assert_eq!(journal.sink("file").unwrap(), 3, "a new sink is not told the past");
     // Only what every sink has taken may be forgotten.
-    journal.prune(0, 10).unwrap();
+    journal.prune([], 10).unwrap();
     assert_eq!(found(&journal, &Query::default()).len(), 1);
     journal.keep_sinks(&["file".into()]).unwrap();
-    journal.prune(0, 10).unwrap();
+    journal.prune([], 10).unwrap();
     assert_eq!(found(&journal, &Query::default()).len(), 0);
 }
 
@@ -110,10 +110,40 @@ fn old_entries_are_forgotten_from_the_front() {
     let mut journal = Journal::open(&dir.path().join("state.db")).unwrap();
     let entries = [5, 9, 6, 20].map(entry).into();
     journal.commit(&Commit { entries, ..Commit::default() }, 0).unwrap();
-    journal.prune(9, 0).unwrap();
-    let mut left = Vec::new();
-    journal.entries(|e| left.extend(e.newest)).unwrap();
-    assert_eq!(left, [9, 6, 20]);
+    assert_eq!(journal.prune([("d", 100), ("c", 9)], 0).unwrap(), 1);
+    let left = |journal: &Journal| {
+        let mut left = Vec::new();
+        journal.entries(|e| left.extend(e.newest)).unwrap();
+        left
+    };
+    assert_eq!(left(&journal), [9, 6, 20]);
+    // A cluster that has fallen silent keeps nothing of the others'.
+    let quiet = Entry { cluster: "quiet".into(), ..entry(1) };
+    journal.commit(&Commit { entries: vec![quiet, entry(30)], ..Commit::default() }, 0).unwrap();
+    assert_eq!(journal.prune([("quiet", 0), ("c", 30)], 0).unwrap(), 3);
+    assert_eq!(left(&journal), [1, 30]);
+}
+
+#[test]
+fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let mut journal = Journal::open(&path).unwrap();
+    let alerts = vec![alert(1, 0, "r", "u")];
+    journal.commit(&Commit { entries: vec![entry(1), entry(5)], alerts, ..Commit::default() }, 0).unwrap();
+    drop(journal);
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(
+        "DROP INDEX entries_by_cluster; ALTER TABLE entries DROP COLUMN cluster; PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(db);
+    assert_eq!(found(&Journal::open_to_read(&path).unwrap(), &Query::default()).len(), 1);
+    let mut journal = Journal::open(&path).unwrap();
+    assert_eq!(found(&journal, &Query::default()).len(), 1);
+    assert_eq!(journal.prune([("c", 3)], 0).unwrap(), 1);
+    drop(journal);
+    assert_eq!(found(&Journal::open_to_read(&path).unwrap(), &Query::default()).len(), 1);
 }
 
 #[test]
@@ -131,5 +161,5 @@ fn refuses_what_is_no_journal_of_its_own() {
     let db = Connection::open(&path).unwrap();
     db.pragma_update(None, "user_version", 99).unwrap();
     drop(db);
-    assert!(matches!(Journal::open(&path), Err(JournalError::Version { found: 99, known: 1 })));
+    assert!(matches!(Journal::open(&path), Err(JournalError::Version { found: 99, known: 2 })));
 }

@@ -1,13 +1,15 @@
 //! The documents of a block, one after the other.
 
-use super::envelope::Opener;
-use super::kinds::Facts;
+use super::envelope::{Opener, tell_beside};
+use super::kinds::{self, Facts};
 use super::multiline::document_end;
+use super::object::Object;
 use super::other::is_readable;
 use super::parts::Parts;
-use super::{Context, Place, ProblemKind, Scratch, Sink, prefix};
+use super::{Context, Place, ProblemKind, Scratch, Sink, legacy, prefix, truncated};
 use crate::event::json::{Doc, Kind, Raw};
 use crate::event::structure::{Flaw, Structure};
+use crate::event::time::parse_micros;
 use crate::event::view::{Event, Slot};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -99,17 +101,29 @@ impl<S: Sink> Scan<'_, S> {
             }
         }
         if !matches!(block[at], b'{' | b'[') {
-            let range = at..trim_end(block, at, end);
-            match is_readable(&block[range.clone()]) {
-                true => self.sink.not_audit(Place { line: self.line, range }),
-                false => self.unreadable(range, "does not start with a JSON object"),
-            }
+            self.no_document(at..trim_end(block, at, end));
             return end;
         }
         match self.scratch.structure.build(&block[at..end]) {
             Ok(text) => self.documents(text, at, end, false),
             Err(flaw) if self.damaged_list(at, end, flaw) => end,
             Err(flaw) => self.salvage(at, end, flaw),
+        }
+    }
+
+    /// A line that does not start with a document: it may hold one as a JSON string, or be in the legacy format.
+    fn no_document(&mut self, range: std::ops::Range<usize>) {
+        let line = &self.block[range.clone()];
+        let place = self.place(range.clone());
+        if let Some(event) = legacy::event(line) {
+            return Opener::new(self.context, &place, self.sink).text(event.as_bytes(), &Facts::default(), 0);
+        }
+        if line.starts_with(b"\"") && memchr::memmem::find(line, b"auditID").is_some() {
+            return Opener::new(self.context, &place, self.sink).text(line, &Facts::default(), 0);
+        }
+        match is_readable(line) {
+            true => self.sink.not_audit(place),
+            false => self.unreadable(range, "does not start with a JSON object"),
         }
     }
 
@@ -128,7 +142,7 @@ impl<S: Sink> Scan<'_, S> {
         });
         let Some((items, close)) = found else { return false };
         let start = Place { line: self.line, range: at..end };
-        list(doc, items, &start, self.context, arena, Some(&mut Structure::default()), self.sink);
+        list(doc, items, true, &start, self.context, arena, Some(&mut Structure::default()), self.sink);
         self.scratch.arena.reset();
         let rest = close..trim_end(self.block, close, end);
         if !rest.is_empty() {
@@ -194,7 +208,7 @@ impl<S: Sink> Scan<'_, S> {
                 Ok(close) => {
                     let start = Place { line: self.line, range: base..end };
                     let items = Raw { start: raw.start, end: close };
-                    list(doc, items, &start, self.context, &self.scratch.arena, None, self.sink);
+                    list(doc, items, false, &start, self.context, &self.scratch.arena, None, self.sink);
                     Read::Done(base + close)
                 }
                 Err(Flaw::Ended) => Read::Ended,
@@ -207,10 +221,13 @@ impl<S: Sink> Scan<'_, S> {
                     let place = Place { line: self.line, range: base + raw.start..base + event.raw().end };
                     let close = place.range.end;
                     match class_of(&event) {
-                        Class::Event => self.sink.event(&event, place),
+                        Class::Event => {
+                            tell_beside(&mut event);
+                            self.sink.event(&event, place);
+                        }
                         Class::List(items) => {
                             let start = Place { line: self.line, range: base..end };
-                            list(doc, items, &start, self.context, &self.scratch.arena, None, self.sink);
+                            list(doc, items, true, &start, self.context, &self.scratch.arena, None, self.sink);
                         }
                         Class::EmptyList => {}
                         Class::Other => {
@@ -235,6 +252,15 @@ impl<S: Sink> Scan<'_, S> {
     /// A line that is broken: a writer may have died in the middle of it, and the next one have started on the same
     /// line. What starts like an event, is whole, and ends with the line or where another starts, is read as one.
     fn salvage(&mut self, at: usize, end: usize, flaw: Flaw) -> usize {
+        let whole = at..trim_end(self.block, at, end);
+        if self.block[whole.clone()].ends_with(truncated::MARK) {
+            // An export puts the time before the line.
+            let time = self.block[self.start..at].split(|b| *b == b' ').find_map(parse_micros);
+            let facts = Facts { time, ..Facts::default() };
+            let (place, text) = (self.place(whole.clone()), &self.block[whole]);
+            Opener::new(self.context, &place, self.sink).text(text, &facts, 0);
+            return end;
+        }
         let starts = memchr::memmem::find_iter(&self.block[at + 1..end], EVENT_START).take(SALVAGE_MAX);
         for from in starts.map(|found| at + 1 + found) {
             let Some(length) = document_end(&self.block[from..end]) else { continue };
@@ -293,10 +319,13 @@ pub(super) fn class_of(event: &Event<'_>) -> Class {
 }
 
 /// Shows the items of a list one by one. `each`: the text as a whole is flawed (a control character, bytes that are not
-/// UTF-8), so every item is indexed by itself, and the flaw costs only the item it stands in.
+/// UTF-8), so every item is indexed by itself, and the flaw costs only the item it stands in. `of_events`: it says that it
+/// holds events, so that what is none of them is a lost one.
+#[allow(clippy::too_many_arguments, reason = "each is one thing, and they have no more in common")]
 fn list(
     doc: Doc<'_>,
     items: Raw,
+    of_events: bool,
     start: &Place,
     context: Context<'_>,
     arena: &bumpalo::Bump,
@@ -318,7 +347,13 @@ fn list(
         line += memchr::memchr_iter(b'\n', doc.bytes(item)).count() as u64;
         behind = item.end;
         if doc.kind(item) != Kind::Object {
-            sink.not_audit(place);
+            match doc.kind(item) {
+                _ if of_events => sink.problem(ProblemKind::Unreadable, place, NO_EVENT.to_owned()),
+                Kind::String | Kind::Array => {
+                    Opener::new(context, &place, sink).value(doc, item, &Facts::default(), 0);
+                }
+                _ => sink.not_audit(place),
+            }
             continue;
         }
         let (doc, item) = match &mut each {
@@ -335,13 +370,26 @@ fn list(
             }
         };
         match Event::parse(doc, item, arena, context.site, context.cluster) {
-            Ok(event) => match class_of(&event) {
-                Class::Event => sink.event(&event, place),
+            Ok(mut event) => match class_of(&event) {
+                Class::Event => {
+                    tell_beside(&mut event);
+                    sink.event(&event, place);
+                }
+                Class::Other if of_events && !holds_any(doc, event.raw()) => {
+                    sink.problem(ProblemKind::Unreadable, place, NO_EVENT.to_owned());
+                }
                 _ => Opener::new(context, &place, sink).open(doc, event.raw(), &Facts::default(), 0),
             },
             Err(flaw) => sink.problem(ProblemKind::Unreadable, place, flaw.to_string()),
         }
     }
+}
+
+const NO_EVENT: &str = "in an EventList: no audit event";
+
+/// Whether an object is an envelope.
+fn holds_any(doc: Doc<'_>, raw: Raw) -> bool {
+    kinds::contents(Object { doc, raw }, &Facts::default()).is_some()
 }
 
 fn skip(block: &[u8], at: usize, end: usize, what: impl Fn(u8) -> bool) -> usize {

@@ -85,7 +85,12 @@ fn lists() {
     };
     check(list(&format!("{a},{b}")), &["0:event a get", "0:event b list"], 1);
     check(list(""), &[], 1);
-    check(list(&format!("{a},7,{b}")), &["0:event a get", "0:other", "0:event b list"], 1);
+    let no_event = |range: &str| format!("0:Unreadable {range} in an EventList: no audit event");
+    let odd = list(&format!("{a},7,{{\"odd\":1}},{b}"));
+    let at = odd.find(",7,").unwrap() + 1;
+    let (number, object) = (no_event(&format!("{at}..{}", at + 1)), no_event(&format!("{}..{}", at + 2, at + 11)));
+    check(odd, &["0:event a get", &number, &object, "0:event b list"], 1);
+    check(format!("[{a},7,{b}]"), &["0:event a get", "0:other", "0:event b list"], 1);
     let (found, _) = found(list(&format!("{{\"auditID\":tru}},{b}")).as_bytes());
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].contains("Unreadable"), "{found:?}");

@@ -10,7 +10,7 @@ use bumpalo::Bump;
 use super::documents::{Class, class_of};
 use super::kinds::{self, Content, Facts};
 use super::object::Object;
-use super::{Context, Place, ProblemKind, Sink, prefix};
+use super::{Context, Place, ProblemKind, Sink, prefix, truncated};
 use crate::event::json::{Doc, Kind, Raw};
 use crate::event::structure::{Flaw, Structure};
 use crate::event::view::Event;
@@ -52,6 +52,7 @@ impl<'o, S: Sink> Opener<'o, S> {
                     Ok(bytes) => self.text(&bytes, &facts, depth + 1),
                     Err(flaw) => self.unreadable(format!("in an envelope: not base64: {flaw}")),
                 },
+                Content::Bytes(bytes) => self.text(&bytes, &facts, depth + 1),
                 Content::Other => self.sink.not_audit(self.place.clone()),
                 Content::Broken(why) => self.unreadable(why.to_owned()),
             }
@@ -59,7 +60,7 @@ impl<'o, S: Sink> Opener<'o, S> {
     }
 
     /// A value inside an envelope.
-    fn value(&mut self, doc: Doc<'_>, raw: Raw, facts: &Facts, depth: usize) {
+    pub fn value(&mut self, doc: Doc<'_>, raw: Raw, facts: &Facts, depth: usize) {
         match doc.kind(raw) {
             Kind::Object => self.object(doc, raw, facts, depth),
             Kind::String => match doc.string(raw) {
@@ -86,15 +87,19 @@ impl<'o, S: Sink> Opener<'o, S> {
     fn object(&mut self, doc: Doc<'_>, raw: Raw, facts: &Facts, depth: usize) {
         let arena = Bump::new();
         let cluster = facts.cluster.as_deref().unwrap_or(self.context.cluster);
-        let event = Event::parse(doc, raw, &arena, self.context.site, cluster);
-        let list = match event.map(|event| event.of_provider(facts.provider)) {
-            Ok(event) => match class_of(&event) {
-                Class::Event => return self.sink.event(&event, self.place.clone()),
-                Class::List(items) => items,
-                Class::EmptyList => return,
-                Class::Other => return self.open(doc, raw, facts, depth),
-            },
+        let mut event = match Event::parse(doc, raw, &arena, self.context.site, cluster) {
+            Ok(event) => event,
             Err(flaw) => return self.broken(flaw),
+        };
+        let list = match class_of(&event) {
+            Class::Event => {
+                event.set_told(facts.provider, None, facts.time);
+                tell_beside(&mut event);
+                return self.sink.event(&event, self.place.clone());
+            }
+            Class::List(items) => items,
+            Class::EmptyList => return,
+            Class::Other => return self.open(doc, raw, facts, depth),
         };
         self.elements(doc, list, |this, item| match doc.kind(item) {
             Kind::Object if depth < DEPTH_MAX => this.object(doc, item, facts, depth + 1),
@@ -113,8 +118,16 @@ impl<'o, S: Sink> Opener<'o, S> {
                 Err(why) => self.sink.problem(why.0, self.place.clone(), why.1),
             };
         }
+        if let Some(cut) = text.strip_suffix(truncated::MARK) {
+            let cut = prefix::strip(cut).map_or(cut, |stripped| stripped.text);
+            return match truncated::repair(cut) {
+                Some(event) => self.row(event.as_bytes(), facts, depth),
+                None => self.unreadable("in an envelope: cut off by its carrier".to_owned()),
+            };
+        }
         match text.first() {
             Some(b'{' | b'[') => self.row(text, facts, depth),
+            Some(b'"') if depth < DEPTH_MAX => self.string(text, facts, depth),
             Some(_) => match prefix::strip(text) {
                 Some(stripped) if stripped.text.starts_with(b"{") => self.row(stripped.text, facts, depth),
                 // Half an event is a lost event; any other text is another log's.
@@ -124,6 +137,14 @@ impl<'o, S: Sink> Opener<'o, S> {
                 _ => self.sink.not_audit(self.place.clone()),
             },
             None => self.sink.not_audit(self.place.clone()),
+        }
+    }
+
+    /// A JSON string that holds a line.
+    fn string(&mut self, text: &[u8], facts: &Facts, depth: usize) {
+        match serde_json::from_slice::<String>(text) {
+            Ok(line) => self.text(line.as_bytes(), facts, depth + 1),
+            Err(_) => self.unreadable("in an envelope: does not start with a JSON object".to_owned()),
         }
     }
 
@@ -190,6 +211,19 @@ impl<'o, S: Sink> Opener<'o, S> {
 
     fn unreadable(&mut self, why: String) {
         self.sink.problem(ProblemKind::Unreadable, self.place.clone(), why);
+    }
+}
+
+/// What a collector put among the members of an event.
+pub fn tell_beside(event: &mut Event<'_>) {
+    let (doc, raw) = (event.doc(), event.raw());
+    if doc.bytes(raw).starts_with(b"{\"kind\":\"Event\"") {
+        // As the API server writes it: nobody has put anything in.
+        return;
+    }
+    if let Some((provider, cluster)) = kinds::beside(Object { doc, raw }) {
+        let cluster = cluster.map(|name| &*event.arena().alloc_str(&name));
+        event.set_told(Some(provider), cluster, None);
     }
 }
 

@@ -41,6 +41,25 @@ fn check(block: impl AsRef<[u8]>, expected: &[&str]) {
     assert_eq!(log.0, expected, "{}", String::from_utf8_lossy(&block[..block.len().min(500)]));
 }
 
+/// Something of each event.
+struct Each<T, F>(Vec<T>, F);
+
+impl<T, F: Fn(&Event<'_>) -> T> Sink for Each<T, F> {
+    fn event(&mut self, event: &Event<'_>, _: Place) {
+        self.0.push((self.1)(event));
+    }
+
+    fn problem(&mut self, _: ProblemKind, _: Place, _: String) {}
+
+    fn not_audit(&mut self, _: Place) {}
+}
+
+fn of_each<T>(block: &str, what: impl Fn(&Event<'_>) -> T) -> Vec<T> {
+    let (site, mut each) = (Site::default(), Each(Vec::new(), what));
+    scan(block.as_bytes(), Context { site: &site, cluster: "" }, &mut Scratch::default(), &mut each);
+    each.0
+}
+
 fn event(id: &str) -> String {
     format!(
         r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"{id}","stage":"ResponseComplete","verb":"get","requestURI":"/a?b\u0026c"}}"#
@@ -85,9 +104,18 @@ fn eks() {
     // What is broken or another's hides no neighbour.
     check(
         subscription(&[&format!("{}[Truncated...]", &a[..60]), "I0301 10:00:00.0 1 x.go:1] y", &b]).to_string(),
-        &["0:Unreadable in an envelope: ends before its brackets close", "0:other", "0:b get shop@eks"],
+        &["0:Unreadable in an envelope: cut off by its carrier", "0:other", "0:b get shop@eks"],
     );
+    // What a cut event says before the cut, it says.
+    let cut = |event: &str| format!("{}[Truncated...]", &event[..event.len() - 5]);
+    check(subscription(&[&cut(&a), &b]).to_string(), &["0:a get shop@eks", "0:b get shop@eks"]);
+    check(format!("2026-03-01T10:00:00.004Z {}\n{b}\n", cut(&a)), &["0:a get own", "1:b get own"]);
     check(json!({"events": [{"logStreamName": "s", "timestamp": 1, "message": a}]}).to_string(), &["0:a get own"]);
+    let stream = "kube-apiserver-audit-0a1b";
+    check(
+        json!({"events": [{"logStreamName": stream, "timestamp": 1, "message": a}]}).to_string(),
+        &["0:a get own@eks"],
+    );
     check(format!("2026-03-01T10:00:00.004Z {a}\n"), &["0:a get own"]);
 }
 
@@ -119,6 +147,16 @@ fn aks() {
         &["0:other", "0:a get shop@aks"],
     );
     check(json!({"Category": "kube-audit", "log_s": a, "ResourceId": "/x/SHOP"}).to_string(), &["0:a get shop@aks"]);
+    // Its proxy stands between.
+    for (ips, client) in [
+        (r#"["192.0.2.7","172.31.5.1"]"#, "192.0.2.7"),
+        (r#"["172.31.5.1"]"#, "172.31.5.1"),
+        (r#"["192.0.2.7","10.1.1.1"]"#, "10.1.1.1"),
+    ] {
+        let event = a.replace("\"verb\"", &format!("\"sourceIPs\":{ips},\"verb\""));
+        let clients = of_each(&record("kube-audit", event.into()).to_string(), |e| e.client_ip().map(str::to_owned));
+        assert_eq!(clients, [Some(client.to_owned())]);
+    }
 }
 
 #[test]
@@ -155,6 +193,11 @@ fn shippers() {
             "shop",
         ),
         (json!({"message": json!({"log": a}).to_string()}), "own"),
+        (json!({"@timestamp": "x", "event.original": a, "event.dataset": "kubernetes.audit_logs"}), "own"),
+        (json!({"__REALTIME_TIMESTAMP": "1", "MESSAGE": a.as_bytes()}), "own"),
+        (json!({"file": "audit.log", "host": "m0", "parsed": object}), "own"),
+        (json!({"stream": "stdout", "log_processed": object, "log": {"offset": 3}}), "own"),
+        (json!({"tag": "k8s", "line_text": a}), "own"),
     ] {
         let expected = format!("0:a get {cluster}");
         check(record.to_string(), &[&expected]);
@@ -164,6 +207,58 @@ fn shippers() {
     check(r#"{"log":"I0301 10:00:00.0 1 x.go:1] y","stream":"stderr"}"#, &["0:other"]);
     check(json!({"log": &a[3..]}).to_string(), &["0:Unreadable in an envelope: does not start with a JSON object"]);
     check(json!({"message": {"a": 1}}).to_string(), &["0:other"]);
+}
+
+#[test]
+fn openshift() {
+    let record = |log: &str, id: &str| {
+        format!(
+            r#"{{"@timestamp":"2026-03-01T10:00:00.0043Z","hostname":"master-0","log_type":"audit","log_source":"{log}","k8s_audit_level":"Metadata","level":"default","openshift":{{"cluster_id":"c-1","sequence":1}},"kind":"Event","apiVersion":"audit.k8s.io/v1","auditID":"{id}","stage":"ResponseComplete","verb":"get"}}"#
+        )
+    };
+    let a = record("kubeAPI", "a");
+    check(&a, &["0:a get c-1@openshift"]);
+    check(format!("[{a},{}]", event("b")), &["0:a get c-1@openshift", "0:b get own"]);
+    check(json!({"message": a}).to_string(), &["0:a get c-1@openshift"]);
+    check(format!("2026-03-01T10:00:00.0043Z stdout F {a}"), &["0:a get c-1@openshift"]);
+    check(
+        r#"{"log_type":"audit","log_source":"auditd","message":"type=SYSCALL msg=audit(1:2): x","openshift":{"cluster_id":"c-1"}}"#,
+        &["0:other"],
+    );
+    check(format!("master-0 {}", event("b")), &["0:b get own"]);
+}
+
+#[test]
+fn lines_within_texts_and_the_legacy_format() {
+    let a = event("a");
+    let quoted = Value::from(a.as_str()).to_string();
+    check(&quoted, &["0:a get own"]);
+    check(format!("[{quoted},[{a}],\"x\"]"), &["0:a get own", "0:a get own", "0:other"]);
+    check(json!({"payload": quoted}).to_string(), &["0:a get own"]);
+    check(
+        r#"2026-03-01T10:00:00.000001Z AUDIT: id="a" stage="ResponseComplete" ip="<unknown>" method="get" user="<none>" groups="<none>" as="<self>" asgroups="<lookup>" user-agent="" namespace="<none>" uri="/healthz" response="200""#,
+        &["0:a get own"],
+    );
+    check(format!("2026-03-01T10:00:00.0043+00:00 m0 audit[3]: {a}"), &["0:a get own"]);
+}
+
+/// Events without a time of their own have that of their carrier.
+#[test]
+fn the_carriers_time_stands_in() {
+    let at = 1_772_359_200_004_000;
+    let time = "2026-03-01T10:00:00.004Z";
+    let a = event("a");
+    for (block, expected) in [
+        (a.clone(), None),
+        (a.replace("\"verb\"", &format!("\"timestamp\":\"{time}\",\"verb\"")), Some(at)),
+        (subscription(&[&a]).to_string(), Some(at)),
+        (subscription(&[&format!("{}[Truncated...]", &a[..a.len() - 5])]).to_string(), Some(at)),
+        (json!({"category": "kube-audit", "time": time, "properties": {"log": a}}).to_string(), Some(at)),
+        (json!({"log": format!("{a}\n"), "stream": "stdout", "time": time}).to_string(), Some(at)),
+        (format!("{time} {}[Truncated...]", &a[..a.len() - 5]), Some(at)),
+    ] {
+        assert_eq!(of_each(&block, |event| event.time()), [expected], "{block}");
+    }
 }
 
 #[test]
@@ -188,6 +283,23 @@ fn lines_that_a_runtime_cut_are_joined() {
         check(cri("stdout", "P", left), &[end]);
         check(docker(left, "stdout"), &[end]);
     }
+}
+
+/// Elasticsearch's integration writes other keys, and Loki's queries another order.
+#[test]
+fn what_carriers_turn_round_is_turned_back() {
+    let audit = json!({"auditID": "a", "stage": "ResponseComplete", "verb": "get", "requestURI": "/a_k8s_io/b",
+        "annotations": {"authorization_k8s_io/decision": "allow", "pod-security_kubernetes_io/enforce-policy": "x"}});
+    let document = json!({"event": {"dataset": "kubernetes.audit_logs"}, "kubernetes": {"audit": audit}}).to_string();
+    let told = |event: &Event<'_>| [event.decision(), event.uri()].map(|text| text.unwrap_or("-").to_owned());
+    assert_eq!(of_each(&document, told), [["allow".to_owned(), "/a_k8s_io/b".to_owned()]]);
+    let (a, b) = (event("a"), event("b"));
+    let answer = |first: &str, second: &str| {
+        json!({"data": {"resultType": "streams", "result": [{"stream": {}, "values": [[first, a], [second, b]]}]}})
+            .to_string()
+    };
+    check(answer("2", "1"), &["0:b get own", "0:a get own"]);
+    check(answer("1", "2"), &["0:a get own", "0:b get own"]);
 }
 
 #[test]

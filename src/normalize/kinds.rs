@@ -6,20 +6,34 @@ use std::sync::Arc;
 use super::gke;
 use super::object::Object;
 use crate::event::json::{Kind, Raw};
+use crate::event::time::parse_micros;
 
 /// What an envelope tells of the events in it.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// The cluster's name, if an envelope named one.
     pub cluster: Option<Arc<str>>,
-    /// Whose managed cluster it is, if an envelope told: `eks`, `gke` or `aks`.
+    /// Whose managed cluster it is, if an envelope told: `eks`, `gke`, `aks` or `openshift`.
     pub provider: Option<&'static str>,
+    /// When the carrier took it, microseconds, if an envelope told: for events without a time of their own.
+    pub time: Option<i64>,
 }
 
 impl Facts {
     fn named(&self, cluster: Option<&str>) -> Facts {
         let name = cluster.filter(|name| !name.is_empty()).map(Arc::from);
-        Facts { cluster: name.or_else(|| self.cluster.clone()), provider: self.provider }
+        Facts { cluster: name.or_else(|| self.cluster.clone()), ..self.clone() }
+    }
+
+    /// Taken at this time, in milliseconds.
+    fn at_millis(&self, object: Object<'_>, raw: Option<Raw>) -> Facts {
+        let number = raw.and_then(|raw| std::str::from_utf8(object.bytes(raw)).ok()?.parse::<i64>().ok());
+        Facts { time: number.and_then(|millis| millis.checked_mul(1_000)).or(self.time), ..self.clone() }
+    }
+
+    /// Taken at a time that is written out.
+    fn at_text(&self, text: Option<Cow<'_, str>>) -> Facts {
+        Facts { time: text.and_then(|text| parse_micros(text.as_bytes())).or(self.time), ..self.clone() }
     }
 
     fn of(self, provider: &'static str) -> Facts {
@@ -35,6 +49,8 @@ pub enum Content<'d> {
     Text(Cow<'d, str>),
     /// Bytes in base64.
     Base64(Cow<'d, str>),
+    /// Bytes that were written as numbers.
+    Bytes(Vec<u8>),
     /// Something that is no audit event.
     Other,
     /// Something that should be an event and is none.
@@ -72,7 +88,11 @@ fn cloudwatch<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
             None => facts.clone(),
         };
         let events = object.array("logEvents").into_iter();
-        events.map(|raw| (inner(object, raw, "message"), facts.clone())).collect()
+        let one = |raw| {
+            let timestamp = object.object_of(raw).and_then(|item| item.get("timestamp"));
+            (inner(object, raw, "message"), facts.at_millis(object, timestamp))
+        };
+        events.map(one).collect()
     })
 }
 
@@ -112,6 +132,7 @@ fn aks<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
     let id = object.text("resourceId").or_else(|| object.text("ResourceId"));
     // Azure writes the name in capitals here, whatever it was called: names differ in more than case.
     let cluster = id.as_deref().and_then(|id| id.rsplit('/').next()).map(str::to_ascii_lowercase);
+    let facts = facts.at_text(object.text("time").or_else(|| object.text("TimeGenerated")));
     Some(vec![(Content::Value(log), facts.named(cluster.as_deref()).of("aks"))])
 }
 
@@ -130,7 +151,13 @@ fn loki<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
     let mut contents = Vec::new();
     for stream in streams.into_iter().filter_map(|raw| object.object_of(raw)) {
         let facts = facts.named(cluster(stream.object("stream")).as_deref());
-        for value in stream.array("values") {
+        let mut values = stream.array("values");
+        // A query gives the newest first, and what comes in the order of time is not late.
+        let nanos = |raw: Option<&Raw>| object.text_of(*object.elements(*raw?).first()?)?.parse::<u64>().ok();
+        if nanos(values.first()) > nanos(values.last()) {
+            values.reverse();
+        }
+        for value in values {
             let line = object.elements(value).get(1).copied();
             contents.push((line.map_or(Content::Other, Content::Value), facts.clone()));
         }
@@ -165,8 +192,8 @@ fn elastic<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
     if let Some(raw) = object.object("event").and_then(|event| event.get("original")) {
         return one(raw);
     }
-    if let Some(raw) = object.object("kubernetes").and_then(|k| k.get("audit")) {
-        return one(raw);
+    if let Some(audit) = object.object("kubernetes").and_then(|k| k.object("audit")) {
+        return Some(vec![(with_dots(audit), facts.clone())]);
     }
     let of_provider = [["aws", "eks", "audit"].as_slice(), &["azure", "platformlogs", "properties", "log"]];
     for path in of_provider {
@@ -183,6 +210,21 @@ fn elastic<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
     Some(hits.map(|raw| (Content::Value(raw), facts.clone())).collect())
 }
 
+/// The integration writes `_` for the dots in annotations' keys; what belongs to Kubernetes is known.
+fn with_dots(audit: Object<'_>) -> Content<'_> {
+    let plain = || Content::Value(audit.raw);
+    let Some(annotations) = audit.get("annotations") else { return plain() };
+    let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+    let keys = text(audit.bytes(annotations));
+    let dotted = keys.replace("_k8s_io/", ".k8s.io/").replace("_kubernetes_io/", ".kubernetes.io/");
+    if dotted == keys {
+        return plain();
+    }
+    let whole = audit.bytes(audit.raw);
+    let (start, end) = (annotations.start - audit.raw.start, annotations.end - audit.raw.start);
+    Content::Text([text(&whole[..start]), &dotted, text(&whole[end..])].concat().into())
+}
+
 /// Records side by side: of an event hub, of Firehose and Kinesis, of `aws logs filter-log-events`.
 fn records<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
     let list = ["records", "Records", "events"]
@@ -193,7 +235,12 @@ fn records<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
         let data = record.and_then(|record| {
             record.text("data").or_else(|| record.object("kinesis").and_then(|kinesis| kinesis.text("data")))
         });
-        (data.map_or(Content::Value(raw), Content::Base64), facts.clone())
+        let stream = record.and_then(|record| record.text("logStreamName"));
+        let facts = match stream.is_some_and(|name| name.starts_with("kube-apiserver-audit-")) {
+            true => facts.at_millis(object, record.and_then(|record| record.get("timestamp"))).of("eks"),
+            false => facts.clone(),
+        };
+        (data.map_or(Content::Value(raw), Content::Base64), facts)
     };
     Some(object.array(list).into_iter().map(content).collect())
 }
@@ -215,13 +262,48 @@ fn hec<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
 
 /// A record of a log shipper or a runtime: the line is a member of it.
 fn wrapped<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
-    let members = ["log", "message", "msg", "MESSAGE", "_raw", "payload"].into_iter();
+    let members = ["log", "message", "msg", "MESSAGE", "event.original", "_raw", "payload"].into_iter();
     let members: Vec<Raw> = members.filter_map(|name| object.get(name)).collect();
     // Filebeat tells under `log` where the line stood.
-    let is_line = |raw: &&Raw| {
-        object.doc.kind(**raw) == Kind::String
-            || object.object_of(**raw).is_some_and(|inner| inner.has("auditID") || inner.has("kind"))
+    let is_line = |raw: &&Raw| object.doc.kind(**raw) == Kind::String || is_event(object, **raw);
+    let line = members.iter().find(is_line).copied().or_else(|| elsewhere(object)).or(members.first().copied())?;
+    let facts = facts.at_text(object.text("time"));
+    match bytes_of(object, line) {
+        Some(bytes) => Some(vec![(Content::Bytes(bytes), facts)]),
+        None => Some(vec![(Content::Value(line), facts)]),
+    }
+}
+
+/// Whether a value looks like an event, by itself.
+fn is_event(object: Object<'_>, raw: Raw) -> bool {
+    object.object_of(raw).is_some_and(|inner| inner.has("auditID") || inner.has("kind"))
+}
+
+/// Shippers that parse lines put the event under a name of their user's choice.
+fn elsewhere(object: Object<'_>) -> Option<Raw> {
+    let is_line = |raw: Raw| match object.doc.kind(raw) {
+        Kind::Object => object.object_of(raw).is_some_and(|inner| inner.has("auditID")),
+        Kind::String => {
+            let bytes = object.bytes(raw);
+            bytes.starts_with(b"\"{") && memchr::memmem::find(bytes, b"\\\"auditID\\\"").is_some()
+        }
+        _ => false,
     };
-    let line = members.iter().find(is_line).or(members.first()).copied()?;
-    Some(vec![(Content::Value(line), facts.clone())])
+    object.doc.members(object.raw).map_while(Result::ok).map(|(_, raw)| raw).find(|raw| is_line(*raw))
+}
+
+/// A text that journald wrote as the numbers of its bytes, as it does when it is long or no UTF-8.
+fn bytes_of(object: Object<'_>, raw: Raw) -> Option<Vec<u8>> {
+    let numbers = object.elements(raw);
+    let byte = |raw: &Raw| std::str::from_utf8(object.bytes(*raw)).ok()?.parse::<u8>().ok();
+    if numbers.is_empty() { None } else { numbers.iter().map(byte).collect() }
+}
+
+/// What OpenShift's collector tells beside an event's own members; `None` if it has told nothing.
+pub fn beside<'d>(object: Object<'d>) -> Option<(&'static str, Option<Cow<'d, str>>)> {
+    let openshift = object.object("openshift");
+    if openshift.is_none() && !(object.has("log_source") && object.has("log_type")) {
+        return None;
+    }
+    Some(("openshift", openshift.and_then(|told| told.text("cluster_id")).filter(|id| !id.is_empty())))
 }

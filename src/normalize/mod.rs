@@ -7,11 +7,13 @@ mod documents;
 mod envelope;
 mod gke;
 mod kinds;
+mod legacy;
 mod multiline;
 mod object;
 mod other;
 mod parts;
 mod prefix;
+mod truncated;
 
 use bumpalo::Bump;
 

@@ -31,7 +31,7 @@ pub fn strip(line: &[u8]) -> Option<Stripped<'_>> {
     if let Ok((text, part)) = cri(line) {
         return Some(Stripped { text, part: Some(part) });
     }
-    let (_, text) = alt((syslog_5424, syslog_3164, exported, node)).parse(line).ok()?;
+    let (_, text) = alt((syslog_5424, syslog_3164, syslog_file, exported, node)).parse(line).ok()?;
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     Some(Stripped { text: text.trim_ascii_start(), part: None })
 }
@@ -83,7 +83,19 @@ fn syslog_3164(line: &[u8]) -> IResult<&[u8], &[u8]> {
     let (line, _) = (opt(priority), month, take_while1(|b| b == b' '), digit1, char(' ')).parse(line)?;
     let (line, _) = (take_while_m_n(8, 8, |b: u8| b.is_ascii_digit() || b == b':'), char(' ')).parse(line)?;
     let (line, _) = blank(line)?;
-    preceded(terminated(take_while1(|b| !matches!(b, b' ' | b'{' | b':')), tag(&b": "[..])), rest).parse(line)
+    message(line)
+}
+
+/// What rsyslog writes into files: `2026-03-01T10:00:00.0043+00:00 HOST TAG: MSG`.
+fn syslog_file(line: &[u8]) -> IResult<&[u8], &[u8]> {
+    let (line, _) = (opt(priority), time, char(' '), blank).parse(line)?;
+    message(line)
+}
+
+/// `TAG: MSG`; some leave the blank out.
+fn message(line: &[u8]) -> IResult<&[u8], &[u8]> {
+    let label = take_while1(|b| !matches!(b, b' ' | b'{' | b':' | b'"'));
+    preceded((label, char(':'), opt(char(' '))), rest).parse(line)
 }
 
 /// A line of a CloudWatch export: a time, a blank and an object.
@@ -132,6 +144,9 @@ mod tests {
             ("58 <14>1 - m0 k - - [a b=\"\\\"]\"][c] \u{feff}{}", Some(("{}", None))),
             ("<14>Mar  1 10:00:00 m0 audit[3]: {}", Some(("{}", None))),
             ("Mar  1 10:00:00 m0 audit: {}", Some(("{}", None))),
+            ("Mar  1 10:00:00 m0 audit:{}", Some(("{}", None))),
+            ("2026-03-01T10:00:00.0043+00:00 m0 audit[3]: {}", Some(("{}", None))),
+            ("2026-03-01T10:00:00.000001Z AUDIT: id=\"a\" uri=\"x: {}\"", None),
             ("Mai  1 10:00:00 m0 audit: {}", None),
             ("master-0 {\"kind\":\"Event\"}", Some(("{\"kind\":\"Event\"}", None))),
             ("ta\":\"x\",\"verb\":\"get\"}", None),

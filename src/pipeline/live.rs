@@ -4,6 +4,7 @@
 //! A restart folds the journal's matches into windows again, each with the watermark of its time, and is then where it
 //! was. What fires while it does has been told: the alerts were committed with the matches that made them.
 
+mod clock;
 mod deliver;
 mod follow;
 mod posts;
@@ -65,6 +66,8 @@ pub struct Follow {
     pub cluster: String,
     /// How the cluster is found in a log's path.
     pub cluster_from: Option<ClusterFrom>,
+    /// How far behind the newest event of a log a match may be, microseconds.
+    pub lateness_us: i64,
 }
 
 /// A webhook to take events from.
@@ -80,6 +83,8 @@ pub struct Posts {
     pub answered: Arc<Answered>,
     /// What people should know.
     pub notes: Receiver<String>,
+    /// How far behind the newest event that was posted a match may be, microseconds.
+    pub lateness_us: i64,
 }
 
 /// What to do, and how.
@@ -87,12 +92,12 @@ pub struct Posts {
 pub struct Plan {
     /// Logs to follow.
     pub follow: Vec<Follow>,
-    /// A webhook to take events from; not with `once`.
-    pub posts: Option<Posts>,
+    /// Webhooks to take events from; not with `once`.
+    pub posts: Vec<Posts>,
     /// How they are cut.
     pub limits: Limits,
-    /// How far behind the newest event a match may be, microseconds.
-    pub lateness_us: i64,
+    /// The greatest lateness of any source, microseconds: of those that the journal knows and the plan does not.
+    pub lateness_max_us: i64,
     /// How far ahead of this machine's clock events may be, microseconds; 0 is off.
     pub max_skew_us: i64,
     /// How long alerts are kept, microseconds.
@@ -174,10 +179,12 @@ pub struct Live<'l> {
     dead_failed: bool,
     log: Log<'l>,
     streams: Vec<Stream>,
-    /// The stream of what is posted.
-    post_stream: Option<usize>,
+    /// The streams of what is posted, by webhook.
+    post_streams: Vec<usize>,
     /// What was posted and is not answered yet.
     owed: Vec<posts::Owed>,
+    /// Sources that the journal knows, until it is known which of them are followed.
+    restored: Vec<SourceId>,
     /// By the journal's rows.
     names: Vec<SourceName>,
     clusters: Vec<String>,
@@ -186,8 +193,7 @@ pub struct Live<'l> {
     pending: Commit,
     firings: Vec<Firing>,
     report: Report,
-    /// This machine's clock, microseconds; it never goes back.
-    clock_us: i64,
+    clock: clock::Clock,
     skew_told: bool,
     /// Whether the last commit failed, and that was told.
     stuck: bool,
@@ -225,15 +231,16 @@ impl<'l> Live<'l> {
             dead_failed: false,
             log,
             streams: Vec::new(),
-            post_stream: None,
+            post_streams: Vec::new(),
             owed: Vec::new(),
+            restored: Vec::new(),
             names: Vec::new(),
             clusters: Vec::new(),
             watermarks: Vec::new(),
             pending: Commit::default(),
             firings: Vec::new(),
             report: Report::default(),
-            clock_us: 0,
+            clock: clock::Clock::default(),
             skew_told: false,
             stuck: false,
             delivered: 0,
@@ -254,16 +261,13 @@ impl<'l> Live<'l> {
     /// # Errors
     /// What could not be written before the end.
     pub fn run(mut self, stop: &AtomicBool) -> Result<Report, LiveError> {
-        // Nothing comes on the latter: it is waited on for the time alone.
-        let posted = self.plan.posts.as_ref().map_or_else(crossbeam_channel::never, |posts| posts.posted.clone());
         // What was stored but not told before a crash.
         self.deliver()?;
-        let mut waited = None;
         loop {
             self.tick();
             self.observe();
             self.discover()?;
-            let moved = self.read_some() | self.take_posts(waited.take());
+            let moved = self.read_some() | self.take_posts();
             self.silence();
             let due = self.pending.is_urgent() || self.committed_at.elapsed() >= COMMIT_EVERY;
             let stored = !due || self.commit();
@@ -281,7 +285,7 @@ impl<'l> Live<'l> {
             if !stored {
                 self.hold_on(stop);
             } else if nothing_left {
-                waited = posted.recv_timeout(POLL).ok();
+                self.wait_for_posts();
             }
         }
     }
@@ -306,6 +310,7 @@ impl<'l> Live<'l> {
             self.core.windows.finish(&mut self.firings);
             self.store_firings();
             self.commit_at_last()?;
+            self.prune_at_last();
         }
         self.deliver_within(if self.plan.once { SINKS_AT_LAST } else { SINKS_AT_STOP })?;
         self.commit_at_last()?;
@@ -320,8 +325,11 @@ impl<'l> Live<'l> {
     /// Looks at the clock.
     fn tick(&mut self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-        self.clock_us = self.clock_us.max(now);
-        let skew = (self.plan.max_skew_us > 0).then(|| (self.clock_us + self.plan.max_skew_us, self.clock_us));
+        if let Some(note) = self.clock.advance(now) {
+            (self.log)(&note);
+        }
+        let now = self.clock.now_us;
+        let skew = (self.plan.max_skew_us > 0).then(|| (now + self.plan.max_skew_us, now));
         self.core.worker.settings_mut().skew = skew;
     }
 
@@ -453,11 +461,11 @@ impl<'l> Live<'l> {
 
     /// Sources that have had nothing for twice the lateness no longer hold the watermark.
     fn silence(&mut self) {
-        let idle_after = Duration::from_micros(self.plan.lateness_us.max(0) as u64 * 2);
         if self.plan.once {
             return;
         }
-        for stream in self.streams.iter_mut().filter(|s| !s.ended && s.idle_since.elapsed() >= idle_after) {
+        let idle_after = |s: &Stream| Duration::from_micros(s.lateness_us.max(0) as u64 * 2);
+        for stream in self.streams.iter_mut().filter(|s| !s.ended && s.idle_since.elapsed() >= idle_after(s)) {
             stream.ended = true;
             stream.moved = true;
             self.core.windows.finish_source(stream.id, &mut self.firings);

@@ -63,6 +63,16 @@ pub fn open(kind: &InputKind, raw: &Arc<AtomicU64>) -> io::Result<Opened> {
     }
 }
 
+/// Unpacks gzip to at most `bytes_max` bytes; none if it is more.
+///
+/// # Errors
+/// It is no gzip, or cut off.
+pub(super) fn gunzip(packed: &[u8], bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    flate2::bufread::MultiGzDecoder::new(packed).take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= bytes_max).then_some(bytes))
+}
+
 /// Opens a plain file at `position`, or any other input with `position` decoded bytes skipped.
 pub fn reopen(kind: &InputKind, position: u64, raw: &Arc<AtomicU64>) -> io::Result<Opened> {
     let mut opened = open(kind, raw)?;

@@ -5,6 +5,7 @@ mod ahead;
 pub mod decode;
 pub mod discover;
 pub mod merge;
+mod parts;
 pub mod replay;
 pub mod tail;
 pub mod webhook;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memchr::{memchr, memmem, memrchr, memrchr_iter};
 
 use super::decode::{self, Coding};
+use super::parts::closed_end;
 use super::{InputKind, Oversized};
 use crate::event::time::parse_micros;
 
@@ -275,25 +276,14 @@ impl BlockReader {
 pub(super) fn document_boundary(bytes: &[u8]) -> Option<usize> {
     // The newline that ends the block is no candidate: what follows it is not known yet.
     let known = bytes.len().checked_sub(1)?;
-    memrchr_iter(b'\n', &bytes[..known]).find_map(|newline| {
-        let goes_on = matches!(bytes[newline + 1], b' ' | b'\t' | b'\r' | b'\n' | b'}' | b']' | b',' | b':');
-        if goes_on || is_part(&bytes[..newline]) {
+    let end = memrchr_iter(b'\n', &bytes[..known]).find_map(|newline| {
+        if matches!(bytes[newline + 1], b' ' | b'\t' | b'\r' | b'\n' | b'}' | b']' | b',' | b':') {
             return None;
         }
         let before = bytes[..newline].iter().rev().find(|b| !b.is_ascii_whitespace());
         (!matches!(before, Some(b'{' | b'[' | b',' | b':'))).then_some(newline + 1)
-    })
-}
-
-/// Whether the last line is one that a container runtime cut, so that the next one goes on with it: `TIME STREAM P …`
-/// (Kubernetes' CRI logging format).
-fn is_part(lines: &[u8]) -> bool {
-    let start = memrchr(b'\n', lines).map_or(0, |newline| newline + 1);
-    let line = &lines[start..];
-    let mut words = line[..line.len().min(64)].split(|b| *b == b' ').skip(1);
-    line.first().is_some_and(u8::is_ascii_digit)
-        && matches!(words.next(), Some(b"stdout" | b"stderr"))
-        && words.next().is_some_and(|tags| tags == b"P" || tags.starts_with(b"P:"))
+    })?;
+    closed_end(&bytes[..end])
 }
 
 /// The first event time that stands in `bytes`: of `stageTimestamp`, else of `requestReceivedTimestamp`.

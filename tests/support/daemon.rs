@@ -52,8 +52,30 @@ impl Daemon {
     }
 
     pub fn append(&self, text: &str) {
+        self.append_bytes(text.as_bytes());
+    }
+
+    pub fn append_bytes(&self, bytes: &[u8]) {
         let log = OpenOptions::new().append(true).create(true).open(self.path("audit.log"));
-        log.unwrap().write_all(text.as_bytes()).unwrap();
+        log.unwrap().write_all(bytes).unwrap();
+    }
+
+    /// Waits until the store knows that all of the log, which has so many bytes with its rotated files, was read.
+    pub fn wait_until_read(&self, bytes: usize) {
+        let store = rusqlite::Connection::open(self.path("state.db")).unwrap();
+        store.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
+        let read = || -> u64 {
+            // Nothing of it may be stored yet.
+            let found = store.query_row("SELECT position FROM streams", [], |row| row.get::<_, String>(0));
+            let position: Value = serde_json::from_str(&found.unwrap_or_default()).unwrap_or_default();
+            let done = position["done"].as_array().cloned().unwrap_or_default();
+            let lengths = done.iter().filter_map(|done| done["length"].as_u64());
+            lengths.sum::<u64>() + position["offset"].as_u64().unwrap_or(0)
+        };
+        let (_held, never) = std::sync::mpsc::channel::<()>();
+        while read() < bytes as u64 {
+            let _ = never.recv_timeout(std::time::Duration::from_millis(5));
+        }
     }
 
     /// As lumberjack does.

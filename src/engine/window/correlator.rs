@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::lane::{Lane, Shared};
 use super::plan::Plans;
-use super::watermark::Elsewhere;
+use super::watermark::{Elsewhere, Watermark};
 use super::{Settings, WindowStats};
 use crate::engine::CaptureTable;
 use crate::engine::matches::{ClusterId, Firing, Match, SourceId};
@@ -16,20 +16,28 @@ use crate::rules::RuleSet;
 pub struct Correlator {
     lanes: BTreeMap<ClusterId, Lane>,
     shared: Shared,
+    /// Of the sources that have one of their own, microseconds.
+    lateness: BTreeMap<SourceId, i64>,
 }
 
 impl Correlator {
     /// A window stage without any input yet. `captures` must be the table made from `set`.
     pub fn new(set: Arc<RuleSet>, captures: Arc<CaptureTable>, settings: Settings) -> Self {
         let plans = Plans::new(&set, &captures);
-        Correlator { lanes: BTreeMap::new(), shared: Shared::new(set, plans, settings) }
+        Correlator { lanes: BTreeMap::new(), shared: Shared::new(set, plans, settings), lateness: BTreeMap::new() }
+    }
+
+    /// The source's matches may arrive so far behind its newest event, microseconds, instead of what the settings say. Must
+    /// be told before anything else of the source.
+    pub fn set_lateness(&mut self, source: SourceId, lateness_us: i64) {
+        self.lateness.insert(source, lateness_us);
     }
 
     /// Announces an input that is not read yet. With the time of its first event (microseconds) it holds its cluster's
     /// watermark at that time less the lateness; without, it holds nothing until its first batch. A replay announces all
     /// of its inputs before it reads any.
     pub fn add_source(&mut self, source: SourceId, cluster: ClusterId, first_time: Option<i64>) {
-        self.lane(cluster).marks.add(source, first_time);
+        self.marks_of(source, cluster).add(source, first_time);
     }
 
     /// Takes one batch in; batches of a source come in their order. `newest` is the batch's newest event time
@@ -43,9 +51,9 @@ impl Correlator {
         matches: Vec<Match>,
         out: &mut Vec<Firing>,
     ) {
-        self.lane(cluster).marks.reopen(source);
+        self.marks_of(source, cluster).reopen(source);
         let elsewhere = self.elsewhere(cluster);
-        let Correlator { lanes, shared } = self;
+        let Correlator { lanes, shared, .. } = self;
         let Some(lane) = lanes.get_mut(&cluster) else { return };
         let others = lane.marks.others(source);
         let front = lane.marks.front(source);
@@ -100,7 +108,7 @@ impl Correlator {
     /// All inputs have ended: everything that waits is due.
     pub fn finish(&mut self, out: &mut Vec<Firing>) {
         self.lanes.values_mut().for_each(Lane::end);
-        let Correlator { lanes, shared } = self;
+        let Correlator { lanes, shared, .. } = self;
         // The clusters side by side, in the order of time.
         loop {
             let times = lanes.values_mut().map(|lane| lane.next_time(shared)).enumerate();
@@ -118,7 +126,7 @@ impl Correlator {
     /// Puts a source where it was when the journal was written: how far it had been read (microseconds), and whether it
     /// had ended. Nothing is released.
     pub fn restore_source(&mut self, source: SourceId, cluster: ClusterId, front: Option<i64>, ended: bool) {
-        let marks = &mut self.lane(cluster).marks;
+        let marks = self.marks_of(source, cluster);
         marks.reopen(source);
         marks.read(source, front);
         if ended {
@@ -131,7 +139,7 @@ impl Correlator {
     pub fn restore_watermark(&mut self, cluster: ClusterId, watermark: Option<i64>, out: &mut Vec<Firing>) {
         self.lane(cluster).marks.publish(watermark);
         let elsewhere = self.elsewhere(cluster);
-        let Correlator { lanes, shared } = self;
+        let Correlator { lanes, shared, .. } = self;
         if let Some(lane) = lanes.get_mut(&cluster) {
             lane.release(elsewhere, shared, out);
         }
@@ -146,6 +154,16 @@ impl Correlator {
     /// known of the cluster.
     pub fn watermark(&self, cluster: ClusterId) -> Option<i64> {
         self.lanes.get(&cluster).and_then(|lane| lane.marks.published())
+    }
+
+    /// The cluster's fronts, with what is particular to the source.
+    fn marks_of(&mut self, source: SourceId, cluster: ClusterId) -> &mut Watermark {
+        let lateness = self.lateness.get(&source).copied();
+        let marks = &mut self.lane(cluster).marks;
+        if let Some(lateness) = lateness {
+            marks.set_lateness(source, lateness);
+        }
+        marks
     }
 
     fn lane(&mut self, cluster: ClusterId) -> &mut Lane {

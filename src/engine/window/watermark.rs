@@ -12,6 +12,8 @@ struct Progress {
     first: Option<i64>,
     /// Whether its end was reached; it then holds nothing until it is read again.
     ended: bool,
+    /// How far behind its front its matches may be, if not as far as those of others.
+    lateness: Option<i64>,
 }
 
 impl Progress {
@@ -34,7 +36,24 @@ impl Watermark {
     }
 
     pub(super) fn add(&mut self, source: SourceId, first: Option<i64>) {
-        self.sources.insert(source, Progress { front: None, first, ended: false });
+        let lateness = self.sources.get(&source).and_then(|s| s.lateness);
+        self.sources.insert(source, Progress { front: None, first, ended: false, lateness });
+    }
+
+    /// The source has a lateness of its own.
+    pub(super) fn set_lateness(&mut self, source: SourceId, lateness: i64) {
+        self.sources.entry(source).or_default().lateness = Some(lateness);
+    }
+
+    /// What a source that has come to `known` lets pass.
+    fn bound(&self, source: Option<&Progress>, known: i64) -> i64 {
+        known.saturating_sub(source.and_then(|s| s.lateness).unwrap_or(self.lateness))
+    }
+
+    /// The least of what the running sources let pass, but for one.
+    fn slowest(&self, but: Option<SourceId>) -> Option<i64> {
+        let running = self.sources.iter().filter(|(id, s)| Some(**id) != but && !s.ended);
+        running.filter_map(|(_, s)| Some(self.bound(Some(s), s.known()?))).min()
     }
 
     /// A batch of this source is there: it counts again, even if it had ended.
@@ -47,16 +66,17 @@ impl Watermark {
         self.sources.get(&source).and_then(|s| s.front)
     }
 
-    /// What the sources but this one hold: their slowest front. It does not change while a batch is absorbed.
+    /// What the sources but this one let pass: the least of their fronts less their lateness. It does not change while a
+    /// batch is absorbed.
     pub(super) fn others(&self, source: SourceId) -> Option<i64> {
-        self.sources.iter().filter(|(id, s)| **id != source && !s.ended).filter_map(|(_, s)| s.known()).min()
+        self.slowest(Some(source))
     }
 
-    /// The watermark as it stands when `source` has come to `front` and the others to `others`.
+    /// The watermark as it stands when `source` has come to `front` and the others let pass `others`.
     pub(super) fn at(&self, source: SourceId, front: Option<i64>, others: Option<i64>) -> Option<i64> {
-        let own = front.max(self.sources.get(&source).and_then(Progress::known));
-        let slowest = own.into_iter().chain(others).min();
-        self.published.max(slowest.map(|t| t.saturating_sub(self.lateness)))
+        let progress = self.sources.get(&source);
+        let own = front.max(progress.and_then(Progress::known)).map(|known| self.bound(progress, known));
+        self.published.max(own.into_iter().chain(others).min())
     }
 
     /// Raises the watermark; it never goes back.
@@ -94,8 +114,7 @@ impl Watermark {
 
     /// Where the watermark stands by the sources' fronts, published or not. `None` if nothing is known.
     pub(super) fn current(&self) -> Option<i64> {
-        let slowest = self.sources.values().filter(|s| !s.ended).filter_map(Progress::known).min();
-        self.published.max(slowest.map(|t| t.saturating_sub(self.lateness)))
+        self.published.max(self.slowest(None))
     }
 
     /// What the cluster holds of what all clusters share; `None` if it has ended or nothing is known of it.
@@ -163,8 +182,22 @@ mod tests {
         w.add(1, None);
         assert_eq!(w.at(1, None, None), None);
         assert_eq!(w.at(1, Some(50), None), Some(40));
-        assert_eq!(w.at(1, Some(50), Some(30)), Some(20));
+        assert_eq!(w.at(1, Some(50), Some(20)), Some(20));
         w.publish(Some(25));
-        assert_eq!(w.at(1, Some(50), Some(30)), Some(25));
+        assert_eq!(w.at(1, Some(50), Some(20)), Some(25));
+    }
+
+    #[test]
+    fn a_source_may_have_a_lateness_of_its_own() {
+        let mut w = Watermark::new(10);
+        w.set_lateness(2, 60);
+        w.add(1, None);
+        w.add(2, Some(100));
+        w.read(1, Some(100));
+        assert_eq!((w.current(), w.others(1), w.others(2)), (Some(40), Some(40), Some(90)));
+        assert_eq!(w.at(2, Some(200), w.others(2)), Some(90));
+        assert_eq!(w.at(1, Some(120), w.others(1)), Some(40));
+        w.end(2);
+        assert_eq!(w.current(), Some(90));
     }
 }

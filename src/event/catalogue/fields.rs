@@ -342,7 +342,13 @@ pub const FIELDS: &[FieldInfo] = &[
         "serviceaccount",
     ),
     one("k8s.cluster", Text, Metadata, "the cluster's name: an envelope's, else as configured", "prod-eu-1"),
-    one("k8s.provider", Name, Metadata, "whose managed cluster it is, if an envelope tells: eks, gke or aks", "eks"),
+    one(
+        "k8s.provider",
+        Name,
+        Metadata,
+        "whose managed cluster it is, if an envelope tells: eks, gke, aks or openshift",
+        "eks",
+    ),
     many(
         "k8s.grantedSubjects",
         Name,

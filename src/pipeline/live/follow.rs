@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::super::CLUSTERS_MAX;
-use super::{DISCOVER_EVERY, Follow, Live, LiveError};
+use super::{DISCOVER_EVERY, Follow, Live, LiveError, Plan};
 use crate::alert::SourceName;
 use crate::engine::matches::{ClusterId, SourceId};
 use crate::journal::StreamRow;
@@ -31,6 +31,8 @@ pub(super) struct Stream {
     first: Option<i64>,
     /// Whether it holds no watermark.
     pub(super) ended: bool,
+    /// How far behind its newest event a match may be, microseconds.
+    pub(super) lateness_us: i64,
     /// Since when there was nothing to read.
     pub(super) idle_since: Instant,
     /// Whether the journal does not know all of this yet.
@@ -103,12 +105,15 @@ impl Live<'_> {
         // All are announced before any is read, so that none is late because another was read first.
         for stream in &mut self.streams[known..] {
             if let (None, Some(tail)) = (stream.front, &mut stream.tail) {
-                let believed = self.clock_us + self.plan.max_skew_us;
+                let believed = self.clock.now_us + self.plan.max_skew_us;
                 stream.first = tail.peek_first_time().filter(|first| *first <= believed);
                 self.core.windows.add_source(stream.id, stream.cluster, stream.first);
             }
         }
         self.tell_notes();
+        if found.is_ok() && !self.plan.once {
+            self.let_go();
+        }
         match found {
             // A log cannot be followed before the store knows it: it is found again at the next look.
             Err(LiveError::Journal(error)) if !self.plan.once => self.store_fails(&error),
@@ -117,6 +122,16 @@ impl Live<'_> {
             Ok(()) => {}
         }
         Ok(())
+    }
+
+    /// Sources that the journal knows and nobody reads any more hold no watermark.
+    fn let_go(&mut self) {
+        for id in std::mem::take(&mut self.restored) {
+            if self.streams.iter().all(|stream| stream.id != id) {
+                self.core.windows.finish_source(id, &mut self.firings);
+            }
+        }
+        self.store_firings();
     }
 
     fn follow_all(&mut self) -> Result<(), LiveError> {
@@ -136,7 +151,7 @@ impl Live<'_> {
         }
         let path = base.to_string_lossy();
         let cluster = follow.cluster_from.as_ref().and_then(|from| from.find(&path)).unwrap_or(&follow.cluster);
-        self.stream(&key, cluster, Some((base, follow.start)))?;
+        self.stream(&key, cluster, follow.lateness_us, Some((base, follow.start)))?;
         if self.streams.len() == STREAMS_MAX {
             (self.log)(&format!(
                 "{STREAMS_MAX} logs are followed, further ones are not: name fewer with sources.paths"
@@ -150,9 +165,11 @@ impl Live<'_> {
         &mut self,
         key: &str,
         cluster: &str,
+        lateness_us: i64,
         log: Option<(&Path, StartAt)>,
     ) -> Result<usize, LiveError> {
         let row = self.journal.stream(key, cluster)?;
+        self.core.windows.set_lateness(row.id, lateness_us);
         let cluster = self.cluster(cluster);
         self.name(&row);
         self.streams.push(Stream {
@@ -163,6 +180,7 @@ impl Live<'_> {
             front: row.front,
             first: None,
             ended: row.ended,
+            lateness_us,
             idle_since: Instant::now(),
             moved: false,
             buffer: Vec::new(),
@@ -200,6 +218,19 @@ impl Live<'_> {
         };
         self.names[at] = SourceName { kind, name: name.to_owned() };
     }
+}
+
+/// How late a source of the journal may be, as far as its name tells which of the plan's it is. One that no longer is among
+/// them holds as long as any does.
+pub(super) fn lateness_of(plan: &Plan, key: &str) -> i64 {
+    let named = |follow: &&Follow| {
+        let Some(path) = key.strip_prefix(KEY) else { return false };
+        let fits = |name: &String| name == path || glob::Pattern::new(name).is_ok_and(|pattern| pattern.matches(path));
+        follow.paths.iter().any(fits)
+    };
+    let follow = plan.follow.iter().find(named).map(|follow| follow.lateness_us);
+    let posts = plan.posts.iter().find(|posts| posts.name == key).map(|posts| posts.lateness_us);
+    follow.or(posts).unwrap_or(plan.lateness_max_us)
 }
 
 /// The logs that paths and patterns stand for; a rotated file stands for its log. Two names of one file are one log.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Live, LiveError};
+use super::{Live, LiveError, POLL};
 use crate::source::Batch;
 use crate::source::webhook::{Answer, Posted};
 
@@ -16,30 +16,49 @@ const POSTS_PER_COMMIT: usize = 32;
 pub(super) type Owed = (Posted, Answer);
 
 impl Live<'_> {
-    /// Makes the stream that posted events belong to.
+    /// Makes the streams that posted events belong to.
     pub(super) fn open_posts(&mut self) -> Result<(), LiveError> {
-        let Some(posts) = self.plan.posts.clone().filter(|_| !self.plan.once) else { return Ok(()) };
-        let at = self.stream(&posts.name, &posts.cluster, None)?;
-        self.post_stream = Some(at);
+        if self.plan.once {
+            self.plan.posts.clear();
+        }
+        for posts in self.plan.posts.clone() {
+            let at = self.stream(&posts.name, &posts.cluster, posts.lateness_us, None)?;
+            self.post_streams.push(at);
+        }
         Ok(())
     }
 
-    /// Works on what was posted. `first` was waited for. False if there was nothing.
-    pub(super) fn take_posts(&mut self, first: Option<Posted>) -> bool {
-        let Some((posts, at)) = self.plan.posts.clone().zip(self.post_stream) else { return false };
+    /// Waits a moment for something to be posted.
+    pub(super) fn wait_for_posts(&self) {
+        let mut select = crossbeam_channel::Select::new();
+        for posts in &self.plan.posts {
+            select.recv(&posts.posted);
+        }
+        let _ = select.ready_timeout(POLL);
+    }
+
+    /// Works on what was posted. False if there was nothing.
+    pub(super) fn take_posts(&mut self) -> bool {
         let mut moved = false;
-        for mut posted in first.into_iter().chain(posts.posted.try_iter()).take(POSTS_PER_COMMIT) {
-            moved = true;
-            let stream = &mut self.streams[at];
-            let batch =
-                Batch { source: stream.id, cluster: stream.cluster, bytes: posted.take_bytes(), ..Batch::default() };
-            stream.idle_since = Instant::now();
-            stream.moved = true;
-            let events = self.take(at, &batch);
-            let answer = if events > 0 || is_list(&batch.bytes) { Answer::Stored } else { Answer::NotEvents };
-            self.owed.push((posted, answer));
+        for number in 0..self.post_streams.len() {
+            let (posted, at) = (self.plan.posts[number].posted.clone(), self.post_streams[number]);
+            for one in posted.try_iter().take(POSTS_PER_COMMIT) {
+                moved = true;
+                self.take_post(one, at);
+            }
         }
         moved
+    }
+
+    fn take_post(&mut self, mut posted: Posted, at: usize) {
+        let stream = &mut self.streams[at];
+        let batch =
+            Batch { source: stream.id, cluster: stream.cluster, bytes: posted.take_bytes(), ..Batch::default() };
+        stream.idle_since = Instant::now();
+        stream.moved = true;
+        let events = self.take(at, &batch);
+        let answer = if events > 0 || is_list(&batch.bytes) { Answer::Stored } else { Answer::NotEvents };
+        self.owed.push((posted, answer));
     }
 
     /// What was worked on is stored.
@@ -63,7 +82,9 @@ fn is_list(body: &[u8]) -> bool {
         _items: Option<Vec<IgnoredAny>>,
         kind: String,
     }
-    serde_json::from_slice::<List>(body).is_ok_and(|list| list.kind == "EventList")
+    // As the API server begins one: whatever is broken behind that, it is one.
+    body.trim_ascii_start().starts_with(br#"{"kind":"EventList","apiVersion":"audit.k8s.io/"#)
+        || serde_json::from_slice::<List>(body).is_ok_and(|list| list.kind == "EventList")
 }
 
 #[cfg(test)]
@@ -76,6 +97,7 @@ mod tests {
             (r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[]}"#, true),
             (r#"{"kind":"EventList","items":null}"#, true),
             (r#"{"kind":"EventList","items":[{"odd":1},7]}"#, true),
+            (r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{"auditID":nonsense}]}"#, true),
             (r#"{"kind":"PodList","items":[]}"#, false),
             (r#"{"kind":"EventList","items":3}"#, false),
             ("[]", false),

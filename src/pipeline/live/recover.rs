@@ -1,5 +1,6 @@
 //! After a start: the journal's matches are folded into windows again.
 
+use super::follow::lateness_of;
 use super::{Live, LiveError};
 use crate::journal::Restorer;
 use crate::rules::{Input, RuleSet};
@@ -32,7 +33,11 @@ impl Live<'_> {
     /// Brings windows, watermarks and sources to where the last commit left them.
     pub(super) fn recover(&mut self) -> Result<(), LiveError> {
         let rows = self.journal.streams()?;
-        rows.iter().for_each(|row| self.name(row));
+        for row in &rows {
+            self.name(row);
+            self.restored.push(row.id);
+            self.core.windows.set_lateness(row.id, lateness_of(&self.plan, &row.key));
+        }
         let watermarks = self.journal.watermarks()?;
         // Clusters are numbered first: the journal is borrowed while its entries are read.
         for name in rows.iter().map(|row| &row.cluster).chain(watermarks.iter().map(|(name, _)| name)) {

@@ -15,7 +15,7 @@ impl Live<'_> {
         if self.pending.is_empty() {
             return true;
         }
-        match self.journal.commit(&self.pending, self.clock_us) {
+        match self.journal.commit(&self.pending, self.clock.now_us) {
             Ok(new) => {
                 self.stored(&new);
                 self.store_works();
@@ -53,7 +53,7 @@ impl Live<'_> {
             let _ = crossbeam_channel::never::<()>().recv_timeout(RETRY_AFTER);
         }
         self.gather();
-        let new = self.journal.commit(&self.pending, self.clock_us)?;
+        let new = self.journal.commit(&self.pending, self.clock.now_us)?;
         self.stored(&new);
         Ok(())
     }
@@ -87,14 +87,36 @@ impl Live<'_> {
         self.pending.clear();
     }
 
+    /// Now and then, forgets what is old.
     pub(super) fn prune(&mut self) {
-        if self.pruned_at.elapsed() < PRUNE_EVERY {
-            return;
+        if self.pruned_at.elapsed() >= PRUNE_EVERY {
+            self.pruned_at = Instant::now();
+            self.prune_some();
         }
-        self.pruned_at = Instant::now();
-        let slowest = self.watermarks.iter().flatten().min().map_or(i64::MIN, |time| time - self.reach_us);
-        if let Err(error) = self.journal.prune(slowest, self.clock_us - self.plan.retention_us) {
-            (self.log)(&format!("{error}; old alerts could not be removed"));
+    }
+
+    /// Forgets all that is old, before a run ends that was too short for doing so now and then.
+    pub(super) fn prune_at_last(&mut self) {
+        for _ in 0..PRUNES_AT_LAST {
+            if !self.prune_some() {
+                return;
+            }
+        }
+    }
+
+    /// Forgets some of what is old: of each cluster by its own time. False if there was nothing.
+    fn prune_some(&mut self) -> bool {
+        let (known, reach_us) = (self.clusters.iter().zip(&self.watermarks), self.reach_us);
+        let old = known.filter_map(|(name, time)| Some((name.as_str(), (*time)?.saturating_sub(reach_us))));
+        match self.journal.prune(old, self.clock.now_us.saturating_sub(self.plan.retention_us)) {
+            Ok(gone) => gone > 0,
+            Err(error) => {
+                (self.log)(&format!("{error}; old alerts could not be removed"));
+                false
+            }
         }
     }
 }
+
+/// How often it is done at the end, at most.
+const PRUNES_AT_LAST: usize = 100;

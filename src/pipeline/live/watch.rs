@@ -47,12 +47,22 @@ impl Watch {
 
     /// A batch of the source of this name was worked on.
     pub(super) fn batch(&mut self, batch: &Batch, name: &str, counts: &Counts) {
-        let at = batch.source as usize;
+        let label = self.label(batch.source, name);
+        self.metrics.batch(&label, counts, batch.oversized.len() as u64, batch.broken.is_some());
+    }
+
+    /// Whether the source of this name cannot be read just now.
+    fn failing(&mut self, source: SourceId, name: &str, failing: bool) {
+        let label = self.label(source, name);
+        self.metrics.failing(&label, failing);
+    }
+
+    fn label(&mut self, source: SourceId, name: &str) -> String {
+        let at = source as usize;
         if self.sources.len() <= at {
             self.sources.resize(at + 1, None);
         }
-        let label = self.sources[at].get_or_insert_with(|| self.metrics.source_label(name));
-        self.metrics.batch(label, counts, batch.oversized.len() as u64, batch.broken.is_some());
+        self.sources[at].get_or_insert_with(|| self.metrics.source_label(name)).clone()
     }
 
     /// A source has got so far.
@@ -125,19 +135,25 @@ impl Live<'_> {
             return;
         }
         self.watch.observed_at = Some(Instant::now());
+        for stream in &self.streams {
+            let name = self.names.get(stream.id as usize).map_or("", |name| name.name.as_str());
+            self.watch.failing(stream.id, name, stream.is_unreadable());
+        }
         let Watch { metrics, matches, .. } = &mut self.watch;
         for (rule, count) in self.core.rules.rules.iter().zip(matches).filter(|(_, count)| **count > 0) {
             metrics.matched(&rule.meta, std::mem::take(count));
         }
         metrics.windows(self.core.windows.stats());
         metrics.store_bytes(self.journal.bytes());
-        metrics.clock(self.clock_us);
+        metrics.clock(self.clock.now_us, self.clock.behind_us);
         for sink in &self.sinks {
             let (name, taken, failures, behind) = sink.state();
             metrics.sink(name, taken, failures, behind);
         }
+        let mut answers = std::collections::BTreeMap::new();
         for (code, total) in self.plan.posts.iter().flat_map(|posts| posts.answered.totals()) {
-            metrics.webhook(code, total);
+            *answers.entry(code).or_insert(0) += total;
         }
+        answers.into_iter().for_each(|(code, total)| metrics.webhook(code, total));
     }
 }

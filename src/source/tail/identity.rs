@@ -9,11 +9,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::{InputKind, decode};
+use super::super::InputKind;
+use super::super::decode::{self, Coding};
 use crate::event::identity::hash128;
 
 /// How much of a file's beginning is looked at, in bytes: an audit event is longer than the part that all share.
 pub(super) const PRINT_BYTES: usize = 1024;
+
+/// How much before an offset is looked at.
+const SEAM_BYTES: usize = 256;
 
 /// Device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,10 +73,75 @@ pub(super) fn read_at(file: &File, to: &mut [u8], offset: u64) -> io::Result<usi
     Ok(got)
 }
 
+/// What stands just before an offset, so that a file which begins like another one is still told from it.
+pub(super) fn seam_of(file: &File, offset: u64) -> io::Result<Print> {
+    let mut bytes = [0; SEAM_BYTES];
+    let bytes = &mut bytes[..usize::try_from(offset).unwrap_or(SEAM_BYTES).min(SEAM_BYTES)];
+    let got = read_at(file, bytes, offset - bytes.len() as u64)?;
+    Ok(Print::of(&bytes[..got]))
+}
+
+/// Whether what stands before `offset` is what stood there; nothing can be said if that is not known.
+pub(super) fn is_seam(file: &File, offset: u64, seam: &Print) -> io::Result<bool> {
+    Ok(seam.bytes == 0 || seam_of(file, offset)? == *seam)
+}
+
+/// How long a file is behind its compression, as far as that can be told without unpacking it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Length {
+    Plain(u64),
+    /// As gzip's last four bytes have it.
+    Modulo(u32),
+    Unknown,
+}
+
+impl Length {
+    /// Whether a copy of a file of so many bytes may be as long.
+    pub(super) fn fits(self, bytes: u64) -> bool {
+        match self {
+            Length::Plain(have) => have == bytes,
+            Length::Modulo(have) => have == bytes as u32,
+            Length::Unknown => true,
+        }
+    }
+}
+
+/// What a file looks like, without reading all of it.
+pub(super) struct Look {
+    /// The first bytes behind its compression.
+    pub(super) head: Vec<u8>,
+    pub(super) length: Length,
+    /// Of the whole of `head`.
+    pub(super) print: Print,
+}
+
+impl Look {
+    pub(super) fn at(path: &Path) -> io::Result<Look> {
+        let opened = decode::open(&InputKind::Path(path.to_owned()), &Arc::default())?;
+        let mut head = Vec::with_capacity(PRINT_BYTES);
+        opened.reader.take(PRINT_BYTES as u64).read_to_end(&mut head)?;
+        let file = File::open(path)?;
+        let bytes = file.metadata()?.len();
+        let length = match opened.coding {
+            Coding::Plain => Length::Plain(bytes),
+            Coding::Gzip => {
+                let mut end = [0; 4];
+                read_at(&file, &mut end, bytes.saturating_sub(4))?;
+                Length::Modulo(u32::from_le_bytes(end))
+            }
+            Coding::Zstd => Length::Unknown,
+        };
+        let print = Print::of(&head);
+        Ok(Look { head, length, print })
+    }
+
+    /// Whether the file begins as `print` says.
+    pub(super) fn fits(&self, print: &Print) -> bool {
+        if print.bytes == self.print.bytes { *print == self.print && print.bytes > 0 } else { print.fits(&self.head) }
+    }
+}
+
 /// The first bytes of a file behind its compression.
 pub(super) fn decoded_head(path: &Path) -> io::Result<Vec<u8>> {
-    let opened = decode::open(&InputKind::Path(path.to_owned()), &Arc::default())?;
-    let mut head = Vec::with_capacity(PRINT_BYTES);
-    opened.reader.take(PRINT_BYTES as u64).read_to_end(&mut head)?;
-    Ok(head)
+    Look::at(path).map(|look| look.head)
 }

@@ -9,18 +9,26 @@ mod identity;
 mod reading;
 mod siblings;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::replay::{Block, Limits, first_time};
-use identity::{Node, Print, decoded_head};
-use reading::{Reading, Step};
+use identity::{Length, Look, Node, Print, is_seam};
+use reading::{Reading, Step, Until};
 use siblings::Candidate;
 
-/// How many files that were read to their end are remembered; more than any rotation keeps.
-const DONE_MAX: usize = 64;
+/// How many files that were read to their end are remembered. Whatever stands before the oldest of them was read as well.
+const DONE_MAX: usize = if cfg!(test) { 24 } else { 512 };
+/// How many are remembered whether they are still there or not.
+const DONE_MIN: usize = if cfg!(test) { 8 } else { 64 };
+/// How many files are gone through in search of a block.
+const TURNS_MAX: usize = 128;
+/// How long the rest of a line that a container runtime cut is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a log without a recorded position begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -39,8 +47,60 @@ struct Position {
     print: Print,
     /// Behind decompression.
     offset: u64,
+    /// What stands before the offset.
+    #[serde(default)]
+    seam: Print,
+    /// Where the file was, behind all links.
+    #[serde(default)]
+    path: PathBuf,
     /// Files that were read to their end, the oldest first.
-    done: Vec<Print>,
+    done: Vec<Done>,
+}
+
+/// A file that was read to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Done {
+    #[serde(flatten)]
+    print: Print,
+    #[serde(default)]
+    node: Option<Node>,
+    /// How much of it there was, behind decompression.
+    #[serde(default)]
+    length: Option<u64>,
+}
+
+/// What is still to be read of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    /// From this offset on.
+    From(u64),
+    /// Nothing.
+    Nothing,
+}
+
+impl Done {
+    /// What is left of a file, if it is this one or a copy of it. A file may begin like another one: clients choose much
+    /// of what stands in an event.
+    fn left_of(&self, file: &Candidate, look: &Look) -> Option<Unread> {
+        if !look.fits(&self.print) {
+            return None;
+        }
+        let Some(length) = self.length else { return Some(Unread::Nothing) };
+        match (look.length, self.node == Some(file.node)) {
+            (Length::Plain(now), true) if now > length => Some(Unread::From(length)),
+            (Length::Plain(now), true) if now < length => None,
+            (_, true) => Some(Unread::Nothing),
+            (copy, false) => copy.fits(length).then_some(Unread::Nothing),
+        }
+    }
+}
+
+/// What stands at the end of a file that was left, and is given out before what the next file begins with.
+struct Carried {
+    bytes: Vec<u8>,
+    /// Before it.
+    position: Position,
+    since: Instant,
 }
 
 /// A log that is being followed.
@@ -51,7 +111,10 @@ pub struct Tail {
     reading: Option<Reading>,
     /// The file to go on with, while it is not open.
     resume: Option<Position>,
-    done: Vec<Print>,
+    done: Vec<Done>,
+    carried: Option<Carried>,
+    /// How long a cut line waits for its rest.
+    patience: Duration,
     /// What happened that people should know, oldest first; taken by [`Tail::take_notes`].
     notes: Vec<String>,
     /// What the last attempt failed with, so that it is told once.
@@ -68,6 +131,8 @@ impl Tail {
             reading: None,
             resume: None,
             done: Vec::new(),
+            carried: None,
+            patience: PATIENCE,
             notes: Vec::new(),
             failing: None,
         };
@@ -92,18 +157,24 @@ impl Tail {
 
     /// Where to go on after a restart. It stands behind all blocks that were given out.
     pub fn position(&self) -> String {
-        let at = match (&self.reading, &self.resume) {
-            (Some(reading), _) => Position {
-                node: reading.node,
-                print: reading.print.clone(),
-                offset: reading.offset(),
-                done: self.done.clone(),
-            },
-            (None, Some(resume)) => Position { done: self.done.clone(), ..resume.clone() },
-            (None, None) => return String::new(),
+        let Some(at) = self.carried.as_ref().map(|carried| carried.position.clone()).or_else(|| self.reached()) else {
+            return String::new();
         };
         // Numbers and strings can always be written.
         serde_json::to_string(&at).unwrap_or_default()
+    }
+
+    fn reached(&self) -> Option<Position> {
+        let done = self.done.clone();
+        let Some(reading) = &self.reading else { return Some(Position { done, ..self.resume.clone()? }) };
+        Some(Position {
+            node: reading.node,
+            print: reading.print.clone(),
+            offset: reading.offset(),
+            seam: reading.seam.clone(),
+            path: reading.path.clone(),
+            done,
+        })
     }
 
     /// Whether the last attempt to read found no file, or failed.
@@ -120,23 +191,31 @@ impl Tail {
     /// newline counts as whole. `buffer`'s memory is used again.
     pub fn next_block(&mut self, mut buffer: Vec<u8>, to_the_end: bool) -> Option<Block> {
         // Each turn gives a block, ends, or goes on to a later file.
-        for _ in 0..2 * DONE_MAX {
+        for _ in 0..TURNS_MAX {
             if self.reading.is_none() && !self.open_next() {
-                return None;
+                return self.carried_alone(to_the_end);
             }
             let reading = self.reading.as_mut()?;
             let current = reading.is_current(&self.base);
-            let complete = to_the_end || !current && reading.is_settled(&self.base);
-            let step = reading.step(buffer, complete, self.limits);
+            let until = match !current && reading.is_settled(&self.base) {
+                true => Until::Moved,
+                false if to_the_end => Until::End,
+                false => Until::Growing,
+            };
+            if until == Until::Moved && self.is_replaced() {
+                continue;
+            }
+            let step = self.reading.as_mut()?.step(buffer, until, self.limits);
             match step {
                 Ok(Step::Block(block)) => {
                     self.failing = None;
-                    return Some(block);
+                    return Some(self.with_carried(block));
                 }
-                Ok(Step::Nothing(_)) if current || !complete => return None,
+                Ok(Step::Nothing(_)) if current || until == Until::Growing => return self.carried_alone(to_the_end),
                 Ok(Step::Nothing(kept)) => {
                     if !self.leave() {
-                        return None;
+                        let rest = self.reading.as_mut().filter(|_| to_the_end).and_then(Reading::give_rest);
+                        return rest.map(|block| self.with_carried(block)).or_else(|| self.carried_alone(to_the_end));
                     }
                     buffer = kept;
                 }
@@ -146,14 +225,27 @@ impl Tail {
                 }
                 Err(error) => {
                     self.fail(format!("cannot be read: {error}"));
-                    let at = self.position();
+                    self.resume = self.reached();
                     self.reading = None;
-                    self.resume = serde_json::from_str(&at).ok();
                     return None;
                 }
             }
         }
         None
+    }
+
+    /// A block behind what is left of the file before.
+    fn with_carried(&mut self, block: Block) -> Block {
+        let Some(mut carried) = self.carried.take() else { return block };
+        carried.bytes.extend_from_slice(&block.bytes);
+        Block { bytes: carried.bytes, ..block }
+    }
+
+    /// What is left of the file before, if it has waited for long enough.
+    fn carried_alone(&mut self, to_the_end: bool) -> Option<Block> {
+        let patience = self.patience;
+        let carried = self.carried.take_if(|carried| to_the_end || carried.since.elapsed() >= patience)?;
+        Some(Block { offset: carried.position.offset, bytes: carried.bytes, ..Block::default() })
     }
 
     /// The time of the first event that would be read now, as far as it can be seen.
@@ -164,53 +256,106 @@ impl Tail {
         first_time(&self.reading.as_ref()?.peek().ok()?)
     }
 
-    /// The file is read to its end and is not the log any more: goes on with the next. False if there is none yet.
-    fn leave(&mut self) -> bool {
-        let Some(reading) = &self.reading else { return true };
-        let left =
-            Position { node: reading.node, print: reading.print.clone(), offset: reading.offset(), done: Vec::new() };
-        if !siblings::list(&self.base).iter().any(|next| self.is_behind(next, &left)) {
+    /// Whether the log is another file now that holds what was read and goes on from there: a copy has taken its place, or
+    /// the file system numbers its files anew. Then it is opened where it was left.
+    fn is_replaced(&mut self) -> bool {
+        let Some(reading) = self.reading.as_ref().filter(|reading| reading.is_growing) else { return false };
+        let base = siblings::list(&self.base).pop().filter(|file| file.is_base && file.node != reading.node);
+        let Some((base, left)) = base.zip(self.reached()) else { return false };
+        // What was not read at all is told from others by little.
+        if left.offset == 0 || !is_known(&base, &left) {
             return false;
         }
-        self.remember_done(left.print.clone());
+        self.reading = None;
+        self.resume = Some(Position { node: base.node, ..left });
+        true
+    }
+
+    /// The file is read to its end and is not the log any more: goes on with the next. False if there is none yet.
+    fn leave(&mut self) -> bool {
+        let (Some(left), Some(reading)) = (self.reached(), &mut self.reading) else { return true };
+        let rest = std::mem::take(&mut reading.rest);
+        let node = left.node;
+        let before = self.done.clone();
+        self.remember_done(left.print.clone(), Some(node), left.offset + rest.len() as u64);
+        let files = siblings::list(&self.base);
+        if self.first_unread(&files, Some(node)).is_none() {
+            self.done = before;
+            if let Some(reading) = &mut self.reading {
+                reading.rest = rest;
+            }
+            return false;
+        }
+        self.forget_gone(&files);
+        if !rest.is_empty() {
+            let position = self.carried.take().map_or(left, |carried| carried.position);
+            self.carried = Some(Carried { bytes: rest, position, since: Instant::now() });
+        }
         self.reading = None;
         self.resume = None;
         true
     }
 
-    /// Whether `next` is a file that was neither read nor is the one that is `left`.
-    fn is_behind(&self, next: &Candidate, left: &Position) -> bool {
-        let Ok(head) = decoded_head(&next.path) else { return next.is_base && next.node != left.node };
-        let read = |print: &Print| print.fits(&head);
-        next.node != left.node
-            && !read(&left.print)
-            && !self.done.iter().any(read)
-            && (next.is_base || !head.is_empty())
+    /// The oldest file that was not read, or not to its end, and where to go on in it. Not `but`, which is being left.
+    fn first_unread(&self, files: &[Candidate], but: Option<Node>) -> Option<(Candidate, u64)> {
+        let mut unread = None;
+        for file in files.iter().filter(|file| Some(file.node) != but) {
+            match self.left_of(file) {
+                Unread::From(offset) if unread.is_none() => unread = Some((file.clone(), offset)),
+                // Those that stand before the oldest one that is remembered are forgotten, not unread.
+                Unread::Nothing if self.done.len() >= DONE_MAX && unread.is_some() => unread = None,
+                _ => {}
+            }
+            if unread.is_some() && self.done.len() < DONE_MAX {
+                break;
+            }
+        }
+        unread
     }
 
-    fn remember_done(&mut self, print: Print) {
-        if print.bytes > 0 && !self.done.contains(&print) {
-            self.done.push(print);
+    fn left_of(&self, file: &Candidate) -> Unread {
+        let whole = if file.is_base { Unread::From(0) } else { Unread::Nothing };
+        let Ok(look) = Look::at(&file.path) else { return whole };
+        if look.head.is_empty() {
+            return whole;
         }
+        self.done.iter().rev().find_map(|done| done.left_of(file, &look)).unwrap_or(Unread::From(0))
+    }
+
+    fn remember_done(&mut self, print: Print, node: Option<Node>, length: u64) {
+        if print.bytes == 0 {
+            return;
+        }
+        let done = Done { print, node, length: Some(length) };
+        self.done.retain(|known| known.print != done.print || known.node != done.node);
+        self.done.push(done);
         if self.done.len() > DONE_MAX {
             self.done.remove(0);
         }
     }
 
+    /// Forgets files that are not there any more, when there are many.
+    fn forget_gone(&mut self, files: &[Candidate]) {
+        if self.done.len() <= DONE_MIN {
+            return;
+        }
+        let looks: Vec<Look> = files.iter().filter_map(|file| Look::at(&file.path).ok()).collect();
+        self.done.retain(|done| looks.iter().any(|look| look.fits(&done.print)));
+    }
+
     /// The file that was read was cut to nothing and begins anew. What of it was not read yet may stand in a copy.
     fn truncated(&mut self) {
-        let Some(reading) = self.reading.take() else { return };
-        let nowhere = Node { device: 0, inode: 0 };
-        let done = Vec::new();
-        self.resume = Some(Position { node: nowhere, print: reading.print.clone(), offset: reading.offset(), done });
+        let Some(left) = self.reached() else { return };
+        self.reading = None;
+        self.resume = Some(Position { node: NOWHERE, done: Vec::new(), ..left });
     }
 
     /// Opens the file to go on with. False if there is none.
     fn open_next(&mut self) -> bool {
         let files = siblings::list(&self.base);
         if let Some(known) = self.resume.clone() {
-            if let Some(file) = files.iter().find(|file| is_known(file, &known)) {
-                return self.open(file, known.offset);
+            if let Some(file) = self.find_known(&files, &known) {
+                return self.open(&file, known.offset);
             }
             let gone = known.node.inode != 0 || known.offset > 0;
             if files.is_empty() {
@@ -224,7 +369,7 @@ impl Tail {
                     known.offset
                 ));
             }
-            self.remember_done(known.print);
+            self.remember_done(known.print, None, known.offset);
             self.resume = None;
         }
         if files.is_empty() {
@@ -233,23 +378,43 @@ impl Tail {
         if self.start == StartAt::End {
             return self.open_at_end(&files);
         }
-        for file in &files {
-            let head = decoded_head(&file.path).unwrap_or_default();
-            let read = self.done.iter().any(|print| print.fits(&head));
-            if !read && (file.is_base || !head.is_empty()) && self.open(file, 0) {
+        let mut rest = &files[..];
+        while let Some((file, offset)) = self.first_unread(rest, None) {
+            if self.open(&file, offset) {
                 return true;
             }
+            if !file.path.exists() {
+                // It has just been renamed or compressed, and is found by its new name at the next look.
+                return false;
+            }
+            let at = rest.iter().position(|other| other.node == file.node).map_or(rest.len(), |at| at + 1);
+            rest = &rest[at..];
         }
         false
+    }
+
+    /// The file that was being read: by its number, or a copy of it; also where a link led that now leads elsewhere.
+    fn find_known(&self, files: &[Candidate], known: &Position) -> Option<Candidate> {
+        let find = |files: &[Candidate]| {
+            let same = files.iter().find(|file| file.node == known.node && is_known(file, known));
+            let copy = |file: &&Candidate| is_known(file, known) && self.left_of(file) != Unread::Nothing;
+            same.or_else(|| files.iter().find(copy)).cloned()
+        };
+        find(files).or_else(|| {
+            let elsewhere = (!known.path.as_os_str().is_empty()).then(|| siblings::list(&known.path))?;
+            find(&elsewhere)
+        })
     }
 
     /// Passes over everything that is there.
     fn open_at_end(&mut self, files: &[Candidate]) -> bool {
         for file in files.iter().filter(|file| !file.is_base) {
-            if let Ok(head) = decoded_head(&file.path) {
-                self.remember_done(Print::of(&head));
+            if let Ok(look) = Look::at(&file.path) {
+                let length = if let Length::Plain(bytes) = look.length { Some(bytes) } else { None };
+                self.done.push(Done { print: look.print, node: Some(file.node), length });
             }
         }
+        self.done.drain(..self.done.len().saturating_sub(DONE_MAX));
         self.start = StartAt::Beginning;
         let Some(base) = files.last().filter(|file| file.is_base) else { return false };
         let end = reading::end_of_lines(&base.path).unwrap_or(0);
@@ -257,7 +422,7 @@ impl Tail {
     }
 
     fn open(&mut self, file: &Candidate, offset: u64) -> bool {
-        match Reading::open(file, offset, self.limits) {
+        match Reading::open(file, offset, self.limits, self.patience) {
             Ok(reading) => {
                 self.reading = Some(reading);
                 self.resume = None;
@@ -285,12 +450,21 @@ impl Tail {
     }
 }
 
+/// No file.
+const NOWHERE: Node = Node { device: 0, inode: 0 };
+
 /// Whether a file is the one that was read: the same one, or a copy of it, compressed or not.
 fn is_known(file: &Candidate, known: &Position) -> bool {
     if known.print.bytes == 0 {
         return file.node == known.node;
     }
-    decoded_head(&file.path).is_ok_and(|head| known.print.fits(&head))
+    let Ok(look) = Look::at(&file.path) else { return false };
+    let long_enough = match look.length {
+        Length::Plain(bytes) => bytes >= known.offset,
+        Length::Modulo(_) | Length::Unknown => return look.fits(&known.print),
+    };
+    let is_seam = || File::open(&file.path).and_then(|open| is_seam(&open, known.offset, &known.seam));
+    long_enough && look.fits(&known.print) && is_seam().unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -2,21 +2,30 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use memchr::{memchr, memrchr};
 
+use super::super::parts::closed_end;
 use super::super::replay::{Block, BlockReader, Limits, document_boundary};
 use super::super::{InputKind, Oversized};
-use super::identity::{self, Node, PRINT_BYTES, Print, head_of, read_at};
+use super::identity::{self, Node, PRINT_BYTES, Print, head_of, is_seam, read_at, seam_of};
 use super::siblings::Candidate;
 
 /// How much is read to find the first event's time, in bytes.
 const PEEK_BYTES: usize = 64 * 1024;
 
-/// How long a file that was moved away may still be written to, while its successor is empty.
-const SETTLED_AFTER: Duration = Duration::from_secs(1);
+/// What may still be written to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Anything.
+    Growing,
+    /// Nothing: another file is the log now, and may begin with the rest of a line that a container runtime cut.
+    Moved,
+    /// Nothing, nor to any other.
+    End,
+}
 
 /// What one attempt to read gave; what is no block gives the buffer back.
 pub(super) enum Step {
@@ -33,6 +42,12 @@ pub(super) struct Reading {
     pub(super) node: Node,
     /// What its beginning looked like when it was last looked at.
     pub(super) print: Print,
+    /// What stands just before the offset; of a compressed file it is not known.
+    pub(super) seam: Print,
+    /// Where it was when it was opened, behind all links.
+    pub(super) path: PathBuf,
+    /// What stands at its end and waits for its rest in the next file.
+    pub(super) rest: Vec<u8>,
     /// Whether it was the log itself when it was opened, so that it may grow after it was moved away.
     pub(super) is_growing: bool,
     file: File,
@@ -44,12 +59,14 @@ pub(super) struct Reading {
     skipped: Option<u64>,
     /// The size at which the last attempt found nothing new.
     fruitless: Option<u64>,
-    /// When it was seen first that another file has taken its name.
-    moved: Option<Instant>,
+    /// Since when the rest of a line is waited for that a container runtime cut.
+    waiting: Option<Instant>,
+    /// How long it is waited for.
+    patience: Duration,
 }
 
 impl Reading {
-    pub(super) fn open(from: &Candidate, offset: u64, limits: Limits) -> io::Result<Reading> {
+    pub(super) fn open(from: &Candidate, offset: u64, limits: Limits, patience: Duration) -> io::Result<Reading> {
         let file = File::open(&from.path)?;
         let node = Node::of(&file.metadata()?);
         let head = head_of(&file)?;
@@ -59,6 +76,9 @@ impl Reading {
         Ok(Reading {
             node,
             print: Print::of(&head),
+            seam: if compressed { Print::default() } else { seam_of(&file, offset)? },
+            path: fs::canonicalize(&from.path).unwrap_or_else(|_| from.path.clone()),
+            rest: Vec::new(),
             is_growing: from.is_base && !compressed,
             file,
             offset,
@@ -66,7 +86,8 @@ impl Reading {
             ended: false,
             skipped: None,
             fruitless: None,
-            moved: None,
+            waiting: None,
+            patience,
         })
     }
 
@@ -80,15 +101,10 @@ impl Reading {
         self.decoder.is_none() && fs::metadata(base).is_ok_and(|found| Node::of(&found) == self.node)
     }
 
-    /// Whether nobody writes to the file any more, which is not the log now: its successor is being written, or was there
-    /// for a while. Until then it may still be added to.
-    pub(super) fn is_settled(&mut self, base: &Path) -> bool {
-        if !self.is_growing {
-            return true;
-        }
-        let Ok(successor) = fs::metadata(base) else { return false };
-        let since = *self.moved.get_or_insert_with(Instant::now);
-        successor.len() > 0 || since.elapsed() >= SETTLED_AFTER
+    /// Whether nobody writes to the file any more, which is not the log now: its successor is being written. Until then it
+    /// may still be added to, however long ago it was moved away.
+    pub(super) fn is_settled(&self, base: &Path) -> bool {
+        !self.is_growing || fs::metadata(base).is_ok_and(|successor| successor.len() > 0)
     }
 
     /// The bytes that would be read next, some of them.
@@ -102,22 +118,23 @@ impl Reading {
         Ok(bytes)
     }
 
-    /// Reads the next block. `complete`: nothing will be added, so that a last line needs no newline.
-    pub(super) fn step(&mut self, buffer: Vec<u8>, complete: bool, limits: Limits) -> io::Result<Step> {
+    /// Reads the next block. If nothing will be added, a last line needs no newline.
+    pub(super) fn step(&mut self, buffer: Vec<u8>, until: Until, limits: Limits) -> io::Result<Step> {
         if self.decoder.is_some() {
-            return self.decode(buffer);
+            return self.decode(buffer, until);
         }
         let size = self.file.metadata()?.len();
-        if size < self.offset || !self.is_same()? {
+        if size < self.offset || !self.is_same(self.offset)? {
             return Ok(Step::Truncated(buffer));
         }
-        if size == self.offset || (self.fruitless == Some(size) && !complete) {
+        let known = self.fruitless == Some(size) && until == Until::Growing && !self.is_overdue();
+        if size == self.offset || known {
             return Ok(Step::Nothing(buffer));
         }
         let before = self.offset;
-        let block = self.cut(buffer, complete, limits)?;
+        let block = self.cut(buffer, until, limits)?;
         // It may have been truncated and written again while it was read.
-        if !self.is_same()? {
+        if !self.is_same(before)? {
             (self.offset, self.skipped) = (before, None);
             return Ok(Step::Truncated(block.bytes));
         }
@@ -128,32 +145,55 @@ impl Reading {
             self.fruitless = Some(size);
             return Ok(Step::Nothing(block.bytes));
         }
-        self.fruitless = None;
+        self.seam = seam_of(&self.file, self.offset)?;
+        (self.fruitless, self.waiting) = (None, None);
         Ok(Step::Block(block))
     }
 
-    /// Whether the file still begins as it did.
-    fn is_same(&self) -> io::Result<bool> {
-        if self.print.bytes == 0 {
-            return Ok(true);
-        }
-        let mut head = [0; PRINT_BYTES];
-        let got = read_at(&self.file, &mut head[..self.print.bytes], 0)?;
-        Ok(self.print.fits(&head[..got]))
+    /// What waits for the next file, which will not come.
+    pub(super) fn give_rest(&mut self) -> Option<Block> {
+        let bytes = std::mem::take(&mut self.rest);
+        let block = Block { offset: self.offset, bytes, ..Block::default() };
+        self.offset += block.bytes.len() as u64;
+        (!block.bytes.is_empty()).then_some(block)
     }
 
-    fn decode(&mut self, buffer: Vec<u8>) -> io::Result<Step> {
+    /// Whether the file still holds what was read of it before `offset`, as far as its beginning and what was read last tell.
+    fn is_same(&self, offset: u64) -> io::Result<bool> {
+        if self.print.bytes > 0 {
+            let mut head = [0; PRINT_BYTES];
+            let got = read_at(&self.file, &mut head[..self.print.bytes], 0)?;
+            if !self.print.fits(&head[..got]) {
+                return Ok(false);
+            }
+        }
+        is_seam(&self.file, offset, &self.seam)
+    }
+
+    /// Whether the rest of a cut line has been waited for long enough.
+    fn is_overdue(&self) -> bool {
+        self.waiting.is_some_and(|since| since.elapsed() >= self.patience)
+    }
+
+    fn decode(&mut self, buffer: Vec<u8>, until: Until) -> io::Result<Step> {
         let Some(decoder) = self.decoder.as_mut().filter(|_| !self.ended) else { return Ok(Step::Nothing(buffer)) };
         let mut block = decoder.next_block(buffer);
         self.ended = block.last;
+        if self.ended && until != Until::End {
+            self.rest = block.bytes.split_off(closed_end(&block.bytes).unwrap_or(0));
+        }
         self.offset = block.offset + block.bytes.len() as u64;
+        if block.bytes.is_empty() && block.oversized.is_empty() && block.broken.is_none() {
+            return Ok(Step::Nothing(block.bytes));
+        }
         // A stream ends with its last file only, which is never known to be the last.
         block.last = false;
         Ok(Step::Block(block))
     }
 
     /// Reads from the offset on and moves it behind the last whole line. The block is empty if there is none.
-    fn cut(&mut self, mut bytes: Vec<u8>, complete: bool, limits: Limits) -> io::Result<Block> {
+    fn cut(&mut self, mut bytes: Vec<u8>, until: Until, limits: Limits) -> io::Result<Block> {
+        let complete = until != Until::Growing;
         let mut oversized = Vec::new();
         if self.skipped.is_some() {
             match self.skip_line(&mut bytes, complete, limits)? {
@@ -167,13 +207,13 @@ impl Reading {
             let got = read_at(&self.file, &mut bytes, self.offset)?;
             bytes.truncate(got);
             let more = got == want;
-            let end = match more {
-                true => document_boundary(&bytes)
-                    .or_else(|| (got > limits.record_bytes).then(|| memrchr(b'\n', &bytes).map(|n| n + 1)).flatten()),
-                false if complete => Some(got),
-                false => memrchr(b'\n', &bytes).map(|n| n + 1),
+            let end = if more {
+                document_boundary(&bytes)
+                    .or_else(|| (got > limits.record_bytes).then(|| memrchr(b'\n', &bytes).map(|n| n + 1)).flatten())
+            } else {
+                self.end_of_written(&bytes, until)
             };
-            if end.is_none() && got > limits.record_bytes {
+            if end.is_none() && got > limits.record_bytes && memchr(b'\n', &bytes).is_none() {
                 self.skipped = Some(0);
                 match self.skip_line(&mut bytes, complete, limits)? {
                     Some(line) => oversized.push(line),
@@ -183,12 +223,31 @@ impl Reading {
             } else if end.is_none() && more {
                 want = (want * 2).min(limits.record_bytes + 1);
             } else {
-                bytes.truncate(end.unwrap_or(0));
+                let end = end.unwrap_or(0);
+                if until == Until::Moved && !more {
+                    self.rest = bytes[end..].to_vec();
+                }
+                bytes.truncate(end);
                 let offset = self.offset;
                 self.offset += bytes.len() as u64;
                 return Ok(Block { offset, bytes, oversized, ..Block::default() });
             }
         }
+    }
+
+    /// Where what is whole ends, in what reaches to the end of the file. Behind it may be half a line, and lines that a
+    /// container runtime cut and whose rest is not written yet.
+    fn end_of_written(&mut self, bytes: &[u8], until: Until) -> Option<usize> {
+        let lines = match until {
+            Until::Growing => &bytes[..memrchr(b'\n', bytes)? + 1],
+            Until::Moved | Until::End => bytes,
+        };
+        let end = if until == Until::End { Some(lines.len()) } else { closed_end(lines) };
+        if until == Until::Growing && end.is_none() {
+            let since = *self.waiting.get_or_insert_with(Instant::now);
+            return (since.elapsed() >= self.patience).then_some(lines.len());
+        }
+        end
     }
 
     /// Passes over a line that is too long. None if its end is not written yet.

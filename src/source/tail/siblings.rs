@@ -1,7 +1,8 @@
 //! The files that a log leaves behind when it is rotated, by the names that are in use:
 //! `audit-2026-11-23T10-00-00.000.log` (lumberjack, so kube-apiserver), `audit.log.1` and `audit.log-20261123` (logrotate),
-//! each also compressed.
+//! `0.log.20261123-100000` (kubelet), each also compressed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,9 @@ fn look(base: &Path) -> Vec<Candidate> {
     }
     found.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.path.cmp(&y.path)));
     let mut files: Vec<Candidate> = found.into_iter().map(|(_, candidate)| candidate).collect();
+    // While a file is being compressed it is whole, and what it is to become is not.
+    let plain: BTreeSet<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
+    files.retain(|file| uncompressed_path(&file.path).is_none_or(|path| !plain.contains(&path)));
     if let Some(node) = node(base) {
         files.retain(|file| file.node != node);
         files.push(Candidate { path: base.to_owned(), node, is_base: true });
@@ -68,7 +72,8 @@ fn look(base: &Path) -> Vec<Candidate> {
 /// The log that a rotated file belongs to, if its name is one of a rotated file's.
 pub(super) fn base_of(path: &Path) -> Option<PathBuf> {
     let plain = uncompressed(name(path)?);
-    let numbered = plain.rsplit_once(['.', '-']).filter(|(log, digits)| log.contains('.') && is_number(digits));
+    let mut splits = plain.match_indices(['.', '-']).map(|(at, _)| (&plain[..at], &plain[at + 1..]));
+    let numbered = splits.find(|(log, suffix)| log.contains('.') && (is_number(suffix) || is_day(suffix)));
     let base = match numbered {
         Some((log, _)) => log.to_owned(),
         None => {
@@ -88,7 +93,7 @@ fn age(base: &str, sibling: &str) -> Option<Age> {
     let plain = uncompressed(sibling);
     if let Some(suffix) = plain.strip_prefix(base) {
         let number = suffix.strip_prefix('.').filter(|n| n.len() < 8 && is_number(n)).and_then(|n| n.parse().ok());
-        let day = suffix.strip_prefix(['-', '.']).filter(|day| day.len() >= 8 && is_number(day));
+        let day = suffix.strip_prefix(['-', '.']).filter(|day| is_day(day));
         return number.map(|n| Age::Number(std::cmp::Reverse(n))).or(day.map(|day| Age::Time(day.to_owned())));
     }
     let (stem, ending) = base.rsplit_once('.').unwrap_or((base, ""));
@@ -107,6 +112,17 @@ fn is_stamp(text: &str) -> bool {
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// A day, as a rule with a time behind it.
+fn is_day(text: &str) -> bool {
+    text.get(..8).is_some_and(is_number) && text.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+}
+
+/// The file that a compressed one was made of, if it is one by its name.
+fn uncompressed_path(path: &Path) -> Option<PathBuf> {
+    let plain = name(path).map(uncompressed).filter(|plain| Some(*plain) != name(path))?;
+    Some(path.with_file_name(plain))
 }
 
 fn uncompressed(name: &str) -> &str {
@@ -133,6 +149,9 @@ mod tests {
             ("/l/audit.log.1", Some("/l/audit.log")),
             ("/l/audit.log.12.gz", Some("/l/audit.log")),
             ("/l/audit.log-20261123.zst", Some("/l/audit.log")),
+            ("/l/0.log.20261123-100000", Some("/l/0.log")),
+            ("/l/0.log.20261123-100000.gz", Some("/l/0.log")),
+            ("/l/audit.log-20261123-1795430000.gz", Some("/l/audit.log")),
             ("/l/audit.log", None),
             ("/l/audit-1.log", None),
             ("/l/kube-apiserver-10", None),
@@ -148,10 +167,13 @@ mod tests {
         let names = [
             "audit-2026-11-22T10-00-00.123.log.gz",
             "audit-2026-11-23T09-00-00.000.log",
+            "audit.log.20261123-100000",
             "audit.log.10",
             "audit.log.9.gz",
             "audit.log",
         ];
+        // What is being compressed is read in one piece.
+        fs::write(dir.path().join("audit-2026-11-23T09-00-00.000.log.gz"), "half").unwrap();
         for name in names.iter().rev().chain(&["other.log", "audit-x.log", "audit.log.bak", "audit.log.tmp"]) {
             fs::write(dir.path().join(name), name).unwrap();
         }

@@ -227,3 +227,174 @@ fn passes_over_a_line_that_is_too_long() {
     assert_eq!(skipped, [(line(1).len() as u64, 50 * 77)]);
     assert_eq!(block.bytes, line(2).as_bytes());
 }
+
+#[test]
+fn more_rotated_files_than_are_remembered() {
+    let mut log = Log::new();
+    let count = DONE_MAX as u32 + 20;
+    for n in 0..count {
+        log.append(&line(n));
+        log.rename(&format!("audit-2026-11-23T{:02}-{:02}-{:02}.000.log", n / 3600, n / 60 % 60, n % 60));
+    }
+    log.append(&line(count));
+    assert_eq!(log.read().got, lines(0..count + 1));
+    log.restart();
+    log.append(&line(count + 1));
+    assert_eq!(log.read().got, lines(0..count + 2));
+    // Those that are gone are forgotten, so that a position stays short.
+    for n in 0..count - 3 {
+        let name = format!("audit-2026-11-23T{:02}-{:02}-{:02}.000.log", n / 3600, n / 60 % 60, n % 60);
+        fs::remove_file(log.path(&name)).unwrap();
+    }
+    log.rename("audit-2026-11-23T23-00-00.000.log");
+    log.append(&line(count + 2));
+    assert_eq!(log.read().got, lines(0..count + 3));
+    assert_eq!(log.tail.done.len(), 4);
+}
+
+/// A client may send the same request again and again until every file begins with it.
+#[test]
+fn files_that_begin_alike_are_told_apart() {
+    let same = line(7).repeat(40);
+    assert!(same.len() > identity::PRINT_BYTES);
+    let file = |of: std::ops::Range<u32>| same.clone() + &lines(of);
+    for (restarts, compressed) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut log = Log::new();
+        log.append(&file(0..5));
+        log.read().append(&lines(5..7));
+        log.rename(OLD);
+        log.append(&file(7..9));
+        log.rename(NEWER);
+        log.append(&file(9..30));
+        if compressed {
+            log.compress(OLD);
+            log.compress(NEWER);
+        }
+        if restarts {
+            log.restart();
+        }
+        assert_eq!(log.read().got, file(0..7) + &file(7..9) + &file(9..30), "{restarts} {compressed}");
+        log.restart();
+        assert_eq!(log.read().got.len(), 3 * same.len() + lines(0..30).len(), "nothing twice");
+    }
+    for restarts in [false, true] {
+        let mut log = Log::new();
+        log.append(&file(0..5));
+        log.read().append(&lines(5..7));
+        fs::copy(log.path("audit.log"), log.path("audit.log.1")).unwrap();
+        fs::write(log.path("audit.log"), file(7..20)).unwrap();
+        if restarts {
+            log.restart();
+        }
+        assert_eq!(log.read().got, file(0..7) + &file(7..20), "copied and truncated, {restarts}");
+        assert_eq!(log.notes(), "");
+    }
+}
+
+#[test]
+fn a_log_that_is_replaced_by_its_copy_goes_on() {
+    for restarts in [false, true] {
+        let mut log = Log::new();
+        log.append(&lines(0..5));
+        log.read();
+        fs::write(log.path("copy"), lines(0..7) + "{\"half").unwrap();
+        fs::rename(log.path("copy"), log.path("audit.log")).unwrap();
+        if restarts {
+            log.restart();
+        }
+        assert_eq!(log.read().got, lines(0..7));
+        log.append("\":1}\n");
+        assert_eq!(log.read().got, lines(0..7) + "{\"half\":1}\n");
+        assert_eq!(log.notes(), "");
+    }
+}
+
+#[test]
+fn what_is_written_to_a_rotated_file_after_all_is_read_at_the_next_rotation() {
+    let mut log = Log::new();
+    log.append(&lines(0..2));
+    log.read().rename(OLD);
+    log.append(&lines(2..4));
+    log.read();
+    OpenOptions::new().append(true).open(log.path(OLD)).unwrap().write_all(lines(4..6).as_bytes()).unwrap();
+    log.rename(NEWER);
+    log.append(&lines(6..8));
+    assert_eq!(log.read().got, lines(0..8));
+}
+
+#[test]
+fn a_link_that_led_elsewhere_while_nobody_looked() {
+    let mut log = Log::new();
+    for n in 0..3 {
+        let pod = format!("pod-{n}.log");
+        fs::write(log.path(&pod), lines(n * 5..n * 5 + 3)).unwrap();
+        let _ = fs::remove_file(log.path("audit.log"));
+        std::os::unix::fs::symlink(log.path(&pod), log.path("audit.log")).unwrap();
+        log.read();
+        fs::write(log.path(&pod), lines(n * 5..n * 5 + 5)).unwrap();
+        log.restart();
+    }
+    assert_eq!(log.read().got, lines(0..15));
+    assert_eq!(log.notes(), "");
+}
+
+/// A line of a container runtime: `P` for a part that goes on.
+fn cri(stream: &str, tag: &str, text: &str) -> String {
+    format!("2026-11-23T10:00:00.1Z {stream} {tag} {text}\n")
+}
+
+#[test]
+fn a_line_that_a_runtime_cut_is_given_out_in_one() {
+    let part = |tag, n| cri("stdout", tag, &format!("{n}"));
+    let mut log = Log::new();
+    log.append(&(part("F", 0) + &part("P", 1)));
+    assert_eq!(log.read().got, part("F", 0));
+    // The other stream goes on meanwhile.
+    log.append(&(cri("stderr", "F", "x") + &part("P", 2)));
+    assert_eq!(log.read().got, part("F", 0));
+    log.restart();
+    log.append(&part("F", 3));
+    let whole = part("F", 0) + &part("P", 1) + &cri("stderr", "F", "x") + &part("P", 2) + &part("F", 3);
+    assert_eq!(log.read().got, whole);
+    // Its rest may stand in the next file.
+    for restarts in [false, true] {
+        let mut log = Log::new();
+        log.append(&(part("F", 0) + &part("P", 1)));
+        log.read().rename("audit.log.20261123-100000");
+        log.append(&part("P", 2));
+        assert_eq!(log.read().got, part("F", 0), "{restarts}");
+        if restarts {
+            log.restart();
+        }
+        log.append(&part("F", 3));
+        let block = log.tail.next_block(Vec::new(), false).unwrap();
+        assert_eq!(block.bytes, (part("P", 1) + &part("P", 2) + &part("F", 3)).as_bytes(), "{restarts}");
+        log.restart();
+        assert_eq!(log.read().got, part("F", 0), "nothing twice");
+    }
+}
+
+#[test]
+fn the_rest_of_a_cut_line_is_not_waited_for_without_end() {
+    for rotated in [false, true] {
+        let mut log = Log::new();
+        log.append(&cri("stdout", "P", "1"));
+        assert_eq!(log.read().got, "");
+        if rotated {
+            log.rename("audit.log.20261123-100000");
+            log.append(&cri("stdout", "P", "2"));
+            log.read();
+        }
+        log.tail.patience = Duration::ZERO;
+        let position = log.tail.position();
+        log.tail = Tail::new(&log.path("audit.log"), StartAt::Beginning, &position, LIMITS);
+        log.tail.patience = Duration::ZERO;
+        let second = if rotated { cri("stdout", "P", "2") } else { String::new() };
+        assert_eq!(log.read().got, cri("stdout", "P", "1") + &second);
+        // Nor at the end.
+        log.append(&cri("stderr", "P", "3"));
+        let rest = log.tail.next_block(Vec::new(), true).unwrap();
+        assert_eq!(rest.bytes, cri("stderr", "P", "3").as_bytes());
+        assert!(log.tail.next_block(Vec::new(), true).is_none());
+    }
+}

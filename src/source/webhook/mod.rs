@@ -15,9 +15,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,6 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
+use super::decode::gunzip;
 use keys::{KeyFiles, Keys};
 pub use tls::TlsFiles;
 
@@ -40,10 +41,6 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 const NOTES_MAX: usize = 16;
 /// Memory of all bodies together, in KiB, beside one of the largest size.
 const BODIES_KIB_MAX: usize = 64 * 1024;
-/// How long a client may take for a handshake, for the headers of a request, or to send the next one.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it may take to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long an answer is waited for. The API server gives up after 30 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
 
@@ -56,8 +53,10 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// A file with the token that a client must bear.
     pub token_file: Option<PathBuf>,
-    /// Largest body, in bytes.
+    /// Largest body, in bytes, before and after it is unpacked.
     pub body_bytes_max: usize,
+    /// How long a client may take for a handshake, and to send a body.
+    pub patience: Duration,
 }
 
 /// Why no webhook could be opened.
@@ -142,10 +141,12 @@ pub struct Answered {
     by_code: [AtomicU64; CODES.len()],
     /// Connections closed because there were too many.
     refused: AtomicU64,
+    /// Connections closed because their client was too slow to ask for anything.
+    slow: AtomicU64,
 }
 
 /// The answers that are counted each for itself.
-const CODES: [&str; 8] = ["200", "400", "401", "405", "408", "413", "429", "503"];
+const CODES: [&str; 9] = ["200", "400", "401", "405", "408", "413", "415", "429", "503"];
 
 impl Answered {
     fn count(&self, status: StatusCode) {
@@ -155,10 +156,12 @@ impl Answered {
         }
     }
 
-    /// Status codes with the number of times they were answered; `closed` for connections that got none.
+    /// Status codes with the number of times they were answered; `closed` for connections that got none because there were
+    /// too many, `slow` for those that got none because they did not ask in time.
     pub fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let all = CODES.iter().zip(&self.by_code).map(|(code, count)| (*code, count.load(Ordering::Relaxed)));
-        all.chain([("closed", self.refused.load(Ordering::Relaxed))])
+        let others = [("closed", &self.refused), ("slow", &self.slow)];
+        all.chain(others.into_iter().map(|(name, count)| (name, count.load(Ordering::Relaxed))))
     }
 }
 
@@ -177,16 +180,19 @@ pub fn start(settings: &Settings) -> Result<Webhook, WebhookError> {
     let address = listener.local_addr().map_err(listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(listen)?;
     let (sender, posted) = bounded(QUEUE_MAX);
+    let (told, notes) = bounded(NOTES_MAX);
     let bodies = BODIES_KIB_MAX + settings.body_bytes_max / 1024 + 1;
     let door = Arc::new(Door {
         sender,
         room: Arc::new(Semaphore::new(bodies)),
         body_bytes_max: settings.body_bytes_max,
+        patience: settings.patience,
         answered: Arc::default(),
         keys,
+        told: told.clone(),
+        slow_told: Seldom::default(),
     });
     let answered = Arc::clone(&door.answered);
-    let (told, notes) = bounded(NOTES_MAX);
     let serve = move || {
         runtime.spawn(files.follow(stamps, new_keys, told.clone()));
         runtime.block_on(accept(listener, door, told));
@@ -200,15 +206,42 @@ struct Door {
     sender: Sender<Posted>,
     room: Arc<Semaphore>,
     body_bytes_max: usize,
+    patience: Duration,
     keys: watch::Receiver<Keys>,
     answered: Arc<Answered>,
+    told: Sender<String>,
+    slow_told: Seldom,
+}
+
+/// Something that is told now and then only, however often it happens.
+struct Seldom {
+    begun: Instant,
+    /// Seconds from the beginning to when it may be told again.
+    next: AtomicU64,
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Seldom { begun: Instant::now(), next: AtomicU64::new(0) }
+    }
+}
+
+impl Seldom {
+    fn is_due(&self) -> bool {
+        let (now, next) = (self.begun.elapsed().as_secs(), self.next.load(Ordering::Relaxed));
+        let due = now >= next;
+        if due {
+            self.next.store(now + TELL_EVERY.as_secs(), Ordering::Relaxed);
+        }
+        due
+    }
 }
 
 async fn accept(listener: std::net::TcpListener, door: Arc<Door>, told: Sender<String>) {
     // Made in a runtime, of a socket that does not block: there is nothing that could fail.
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut refusal_told: Option<Instant> = None;
+    let refusal_told = Seldom::default();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // No descriptors, most likely: others will be given back.
@@ -217,8 +250,7 @@ async fn accept(listener: std::net::TcpListener, door: Arc<Door>, told: Sender<S
         };
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
             door.answered.refused.fetch_add(1, Ordering::Relaxed);
-            if refusal_told.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
-                refusal_told = Some(Instant::now());
+            if refusal_told.is_due() {
                 let _ =
                     told.try_send(format!("webhook: {CONNECTIONS_MAX} connections are open, further ones are closed"));
             }
@@ -238,14 +270,20 @@ async fn connection(stream: TcpStream, acceptor: Option<tls::Acceptor>, door: Ar
         None => serve(stream, door).await,
         Some(acceptor) => {
             // Whoever has no certificate is no client of ours.
-            if let Ok(Ok(stream)) = timeout(HEADER_TIMEOUT, acceptor.accept(stream)).await {
-                serve(stream, door).await;
+            match timeout(door.patience, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => serve(stream, door).await,
+                Ok(Err(_)) => {}
+                Err(_) => {
+                    door.answered.slow.fetch_add(1, Ordering::Relaxed);
+                    door.tell_slow("its handshake");
+                }
             }
         }
     }
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, door: Arc<Door>) {
+    let (patience, outer) = (door.patience, Arc::clone(&door));
     let service = service_fn(move |request| {
         let door = Arc::clone(&door);
         async move {
@@ -255,12 +293,27 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, door: Arc<Door>) {
         }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(64 * 1024);
+    http.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(64 * 1024);
     // A connection that breaks was the client's to break.
-    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await
+        && error.is_timeout()
+    {
+        outer.answered.slow.fetch_add(1, Ordering::Relaxed);
+        outer.tell_slow("a request's headers");
+    }
 }
 
 impl Door {
+    /// A client is too slow: it holds what others could use, but not for long.
+    fn tell_slow(&self, what: &str) {
+        if self.slow_told.is_due() {
+            let seconds = self.patience.as_secs_f64();
+            let _ = self
+                .told
+                .try_send(format!("webhook: a client took more than {seconds} s for {what}, and was sent away"));
+        }
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         if !self.is_known(&request) {
             return say(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
@@ -268,17 +321,33 @@ impl Door {
         if request.method() != Method::POST {
             return say(StatusCode::METHOD_NOT_ALLOWED, "POST an audit.k8s.io EventList\n");
         }
+        let packed = match request.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes()) {
+            None | Some(b"identity") => false,
+            Some(b"gzip" | b"x-gzip") => true,
+            Some(_) => return say(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bodies are sent as they are, or as gzip\n"),
+        };
         let declared = request.body().size_hint().exact().map_or(self.body_bytes_max, |bytes| bytes as usize);
         if declared > self.body_bytes_max {
-            return say(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than max_body\n");
+            return too_large();
         }
+        // Nobody can tell what a packed body becomes.
+        let declared = if packed { self.body_bytes_max } else { declared };
         let room = Arc::clone(&self.room).try_acquire_many_owned((declared / 1024 + 1) as u32);
         let Ok(room) = room else { return busy() };
         let body = Limited::new(request.into_body(), self.body_bytes_max).collect();
-        let bytes = match timeout(BODY_TIMEOUT, body).await {
+        let bytes = match timeout(self.patience, body).await {
+            Ok(Ok(body)) if packed => match gunzip(&body.to_bytes(), self.body_bytes_max) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => return too_large(),
+                Err(_) => return say(StatusCode::BAD_REQUEST, "the body is no gzip\n"),
+            },
             Ok(Ok(body)) => body.to_bytes().to_vec(),
-            Ok(Err(_)) => return say(StatusCode::BAD_REQUEST, "the body is cut off or larger than max_body\n"),
-            Err(_) => return say(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n"),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(),
+            Ok(Err(_)) => return say(StatusCode::BAD_REQUEST, "the body is cut off\n"),
+            Err(_) => {
+                self.tell_slow("a body");
+                return say(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n");
+            }
         };
         let (answer, answered) = oneshot::channel();
         match self.sender.try_send(Posted { bytes, answer, _room: room }) {
@@ -307,6 +376,10 @@ fn say(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/plain"));
     response
+}
+
+fn too_large() -> Response<Full<Bytes>> {
+    say(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than max_body\n")
 }
 
 fn again(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
