@@ -86,6 +86,12 @@ pub struct Counts {
     pub events: u64,
     /// Events per stage: RequestReceived, ResponseStarted, ResponseComplete, Panic, other.
     pub by_stage: [u64; 5],
+    /// Requests that ended with 401.
+    pub unauthenticated: u64,
+    /// Requests that ended with 403.
+    pub forbidden: u64,
+    /// Requests that read Secrets.
+    pub secret_reads: u64,
     /// Documents that could not be read.
     pub unreadable: u64,
     /// Documents over the size limit.
@@ -136,6 +142,9 @@ impl Counts {
         for (mine, theirs) in self.by_stage.iter_mut().zip(other.by_stage) {
             *mine += theirs;
         }
+        self.unauthenticated += other.unauthenticated;
+        self.forbidden += other.forbidden;
+        self.secret_reads += other.secret_reads;
         self.unreadable += other.unreadable;
         self.too_large += other.too_large;
         self.not_audit += other.not_audit;
@@ -305,6 +314,21 @@ impl Job<'_> {
         (Some(time), before)
     }
 
+    /// Counts what people ask for by name. A request ends once; a watch counts when it is granted.
+    fn count_deed(&mut self, event: &Event<'_>) {
+        let counts = &mut self.result.counts;
+        let watch = event.stage() == Stage::ResponseStarted && event.verb() == Some("watch");
+        match event.code() {
+            Some(401) if event.stage() == Stage::ResponseComplete => counts.unauthenticated += 1,
+            Some(403) if event.stage() == Stage::ResponseComplete => counts.forbidden += 1,
+            Some(200..300) if event.resource() == Some("secrets") && event.subresource().is_none() => {
+                let read = matches!(event.verb(), Some("get" | "list")) && event.stage() == Stage::ResponseComplete;
+                counts.secret_reads += u64::from(read || watch);
+            }
+            _ => {}
+        }
+    }
+
     /// Whether rules that do not name a stage are judged on this one.
     fn is_judged(&mut self, event: &Event<'_>) -> bool {
         if event.stage() == Stage::RequestReceived || event.code().is_none() {
@@ -395,6 +419,7 @@ impl Sink for Job<'_> {
     fn event(&mut self, event: &Event<'_>, place: Place) {
         self.result.counts.events += 1;
         self.result.counts.by_stage[event.stage() as usize] += 1;
+        self.count_deed(event);
         self.sort(event);
         let (time, newest_before) = self.clock(event);
         self.result.seen.push(event.fingerprint(self.seed));

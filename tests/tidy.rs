@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("alert", &["event", "rules", "engine"]),
     ("journal", &["event", "rules", "engine", "alert"]),
     ("sink", &["event", "rules", "engine", "alert"]),
-    ("metrics", &["rules", "engine", "worker"]),
+    ("metrics", &["rules", "engine", "worker", "sink"]),
     ("admin", &["metrics"]),
     (
         "pipeline",

@@ -5,7 +5,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::JournalError;
 
 /// The version of the tables below, kept in the file's `user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
+
+/// What turns each version into the next one.
+const STEPS: &[(i64, &str)] = &[(1, "ALTER TABLE sinks ADD COLUMN state TEXT NOT NULL DEFAULT ''")];
 
 const TABLES: &str = "
 CREATE TABLE streams(
@@ -18,7 +21,8 @@ CREATE TABLE alerts(
     stored_us INTEGER NOT NULL, level INTEGER NOT NULL, rule TEXT NOT NULL, reference TEXT NOT NULL,
     username TEXT NOT NULL, body TEXT NOT NULL) STRICT;
 CREATE INDEX alerts_by_time ON alerts(time_us);
-CREATE TABLE sinks(name TEXT PRIMARY KEY, delivered INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE sinks(
+    name TEXT PRIMARY KEY, delivered INTEGER NOT NULL, state TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
 ";
 
 /// Makes the tables in a new file, and sets how it is written: a commit is on the disk when it returns.
@@ -31,14 +35,19 @@ pub(super) fn prepare(db: &mut Connection) -> Result<(), JournalError> {
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found == 0 {
         transaction.execute_batch(TABLES)?;
+    }
+    for (_, step) in STEPS.iter().filter(|(from, _)| found > 0 && *from >= found) {
+        transaction.execute_batch(step)?;
+    }
+    if found < VERSION {
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()?;
     check(db)
 }
 
-/// Whether the file is one that this program understands.
+/// Whether the file is one that this program understands. Alerts stand in all versions alike.
 pub(super) fn check(db: &Connection) -> Result<(), JournalError> {
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found == VERSION { Ok(()) } else { Err(JournalError::Version { found, known: VERSION }) }
+    if (1..=VERSION).contains(&found) { Ok(()) } else { Err(JournalError::Version { found, known: VERSION }) }
 }

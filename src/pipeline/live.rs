@@ -6,9 +6,12 @@
 
 mod deliver;
 mod follow;
+mod outlet;
 mod posts;
 mod recover;
+mod reload;
 mod store;
+mod waiting;
 mod watch;
 
 use std::sync::Arc;
@@ -17,7 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 
-use crate::alert::{Alert, Names, SourceName, meta};
+use crate::alert::{Alert, Kind, Names, SourceName, meta};
 use crate::config::ClusterFrom;
 use crate::engine::CaptureTable;
 use crate::engine::matches::{ClusterId, Firing, Match, Origin, SourceId};
@@ -30,13 +33,15 @@ use crate::source::replay::Limits;
 use crate::source::tail::StartAt;
 use crate::source::webhook::{Answered, Posted};
 use crate::worker::{Counts, Worker};
-pub use deliver::Sink;
 use follow::Stream;
+pub use outlet::{Outlet, RateLimit, Sink};
+pub use reload::Reload;
 use watch::Watch;
 pub use watch::Watched;
 
-/// How long nothing is looked at when there is nothing to do.
-const POLL: Duration = Duration::from_millis(10);
+/// How long nothing is looked at when there is nothing to do: at least, and for each log, whose look costs a call.
+const POLL: Duration = Duration::from_millis(5);
+const POLL_PER_LOG: Duration = Duration::from_micros(20);
 /// How often logs are looked for that were not there before.
 const DISCOVER_EVERY: Duration = Duration::from_secs(1);
 /// How often positions are committed when nothing matches.
@@ -45,6 +50,8 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// How many blocks are worked on between two commits, at most.
 const BLOCKS_PER_COMMIT: usize = 16;
+/// How long is read, at most, while something is found that somebody waits for.
+const READ_FOR: Duration = Duration::from_millis(20);
 /// How long a commit that failed is waited for before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How long a sink is waited for when everything was read.
@@ -83,7 +90,7 @@ pub struct Posts {
 }
 
 /// What to do, and how.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Plan {
     /// Logs to follow.
     pub follow: Vec<Follow>,
@@ -99,6 +106,8 @@ pub struct Plan {
     pub retention_us: i64,
     /// Whether to stop when everything that is there was read.
     pub once: bool,
+    /// What takes the place of rules and sinks while it runs.
+    pub reloads: Option<Receiver<Reload>>,
 }
 
 /// The engine, ready to run.
@@ -153,15 +162,24 @@ pub struct Report {
 #[derive(Default)]
 pub struct Outlets {
     /// Those who take alerts.
-    pub sinks: Vec<Box<dyn Sink>>,
+    pub sinks: Vec<Outlet>,
     /// What could not be read is kept there.
     pub dead: Option<DeadLetter>,
     /// How it goes.
     pub watched: Watched,
 }
 
+/// How somebody should take what is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grade {
+    /// It is as it should be.
+    Info,
+    /// Somebody should look at it.
+    Problem,
+}
+
 /// Tells people what they should know; one line each.
-pub type Log<'l> = &'l mut dyn FnMut(&str);
+pub type Log<'l> = &'l mut dyn FnMut(Grade, &str);
 
 /// A live run.
 pub struct Live<'l> {
@@ -184,6 +202,10 @@ pub struct Live<'l> {
     /// What was committed last, by cluster.
     watermarks: Vec<Option<i64>>,
     pending: Commit,
+    /// When the events behind the alerts in `pending` were read.
+    pending_since: Vec<Instant>,
+    /// When the batch at hand was.
+    read_at: Instant,
     firings: Vec<Firing>,
     report: Report,
     /// This machine's clock, microseconds; it never goes back.
@@ -231,6 +253,8 @@ impl<'l> Live<'l> {
             clusters: Vec::new(),
             watermarks: Vec::new(),
             pending: Commit::default(),
+            pending_since: Vec::new(),
+            read_at: now,
             firings: Vec::new(),
             report: Report::default(),
             clock_us: 0,
@@ -270,6 +294,7 @@ impl<'l> Live<'l> {
             if stored {
                 self.answer_posts();
                 self.deliver()?;
+                self.reload()?;
                 self.prune();
             } else {
                 self.refuse_posts();
@@ -281,19 +306,7 @@ impl<'l> Live<'l> {
             if !stored {
                 self.hold_on(stop);
             } else if nothing_left {
-                waited = posted.recv_timeout(POLL).ok();
-            }
-        }
-    }
-
-    /// Tries to commit until it can be done, and reads nothing meanwhile.
-    fn hold_on(&mut self, stop: &AtomicBool) {
-        while !stop.load(Ordering::Relaxed) {
-            let _ = crossbeam_channel::never::<()>().recv_timeout(RETRY_AFTER);
-            self.observe();
-            self.refuse_posts();
-            if self.commit() {
-                return;
+                waited = self.wait(&posted);
             }
         }
     }
@@ -313,7 +326,7 @@ impl<'l> Live<'l> {
             return Err(LiveError::Undelivered(failure));
         }
         self.report.broken += self.streams.iter().filter(|stream| stream.is_unreadable()).count() as u64;
-        self.report.late = self.core.windows.stats().late;
+        self.report.late += self.core.windows.stats().late;
         Ok(self.report)
     }
 
@@ -328,7 +341,11 @@ impl<'l> Live<'l> {
     /// Reads some blocks, from the stream that is furthest behind first. False if there was nothing to read.
     fn read_some(&mut self) -> bool {
         let mut moved = false;
+        let began = Instant::now();
         for _ in 0..BLOCKS_PER_COMMIT {
+            if self.pending.is_urgent() && began.elapsed() >= READ_FOR {
+                break;
+            }
             // A stream with nothing to read lets the next one have its turn.
             let mut order: Vec<usize> = (0..self.streams.len()).collect();
             order.sort_by_key(|at| (self.streams[*at].known_front(), *at));
@@ -344,6 +361,7 @@ impl<'l> Live<'l> {
 
     /// Matches one batch and folds it in. Returns how many events it held.
     fn take(&mut self, at: usize, batch: &Batch) -> u64 {
+        self.read_at = Instant::now();
         let mut result = self.core.worker.process(batch);
         self.count(batch, &result.counts);
         self.keep_dead(batch, &result.problems);
@@ -389,14 +407,17 @@ impl<'l> Live<'l> {
         self.watch.batch(batch, name, counts);
         if let Some(why) = &batch.broken {
             self.report.broken += 1;
-            (self.log)(&format!("{name}: {why}"));
+            (self.log)(Grade::Problem, &format!("{name}: {why}"));
         }
         if counts.skewed > 0 && !self.skew_told {
             self.skew_told = true;
-            (self.log)(&format!(
-                "{name}: events are later than this machine's clock and max_skew; they are given the time at which they \
+            (self.log)(
+                Grade::Problem,
+                &format!(
+                    "{name}: events are later than this machine's clock and max_skew; they are given the time at which they \
                  came, and hold back correlations until the clocks agree"
-            ));
+                ),
+            );
         }
     }
 
@@ -439,11 +460,14 @@ impl<'l> Live<'l> {
             let rule = meta(firing.origin, &self.core.rules);
             // An alert is strings and numbers, which can always be written.
             let body = serde_json::to_string(&alert).unwrap_or_default();
+            // A correlation waited for its last event to be passed by the watermark: that is told by how old it is.
+            self.pending_since.push(self.read_at);
             self.pending.alerts.push(NewAlert {
                 time_us: alert.time_us,
                 level: rule.level,
                 rule: rule.id.clone(),
                 reference: rule.reference.clone().unwrap_or_default(),
+                correlation: alert.kind == Kind::Correlation,
                 username: alert.actor.username,
                 id: alert.id,
                 body,
@@ -467,10 +491,10 @@ impl<'l> Live<'l> {
 
     fn tell_notes(&mut self) {
         for note in self.streams.iter_mut().flat_map(Stream::take_notes) {
-            (self.log)(&note);
+            (self.log)(Grade::Info, &note);
         }
         for note in self.plan.posts.iter().flat_map(|posts| posts.notes.try_iter()) {
-            (self.log)(&note);
+            (self.log)(Grade::Info, &note);
         }
     }
 }

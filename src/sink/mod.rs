@@ -7,6 +7,9 @@ pub mod file;
 pub mod http;
 pub mod json;
 pub mod ocsf;
+pub mod route;
+pub mod shape;
+pub mod syslog;
 pub mod table;
 pub mod text;
 

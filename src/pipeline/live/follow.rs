@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::super::CLUSTERS_MAX;
-use super::{DISCOVER_EVERY, Follow, Live, LiveError};
+use super::{DISCOVER_EVERY, Follow, Grade, Live, LiveError};
 use crate::alert::SourceName;
 use crate::engine::matches::{ClusterId, SourceId};
 use crate::journal::StreamRow;
@@ -28,7 +28,7 @@ pub(super) struct Stream {
     /// Newest event time read.
     pub(super) front: Option<i64>,
     /// Time of its first event, before anything was read.
-    first: Option<i64>,
+    pub(super) first: Option<i64>,
     /// Whether it holds no watermark.
     pub(super) ended: bool,
     /// Since when there was nothing to read.
@@ -138,9 +138,10 @@ impl Live<'_> {
         let cluster = follow.cluster_from.as_ref().and_then(|from| from.find(&path)).unwrap_or(&follow.cluster);
         self.stream(&key, cluster, Some((base, follow.start)))?;
         if self.streams.len() == STREAMS_MAX {
-            (self.log)(&format!(
-                "{STREAMS_MAX} logs are followed, further ones are not: name fewer with sources.paths"
-            ));
+            (self.log)(
+                Grade::Problem,
+                &format!("{STREAMS_MAX} logs are followed, further ones are not: name fewer with sources.paths"),
+            );
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{LAST_TRIES, Live, LiveError, PRUNE_EVERY, RETRY_AFTER};
+use super::{Grade, LAST_TRIES, Live, LiveError, PRUNE_EVERY, RETRY_AFTER};
 use crate::engine::matches::ClusterId;
 use crate::journal::JournalError;
 
@@ -63,28 +63,33 @@ impl Live<'_> {
         self.report.commit_failures += 1;
         self.watch.metrics.commit(false);
         if !std::mem::replace(&mut self.stuck, true) {
-            (self.log)(&format!("{error}; nothing is read until it can be written, trying again"));
+            (self.log)(Grade::Problem, &format!("{error}; nothing is read until it can be written, trying again"));
         }
     }
 
     /// It was written.
     pub(super) fn store_works(&mut self) {
         if std::mem::take(&mut self.stuck) {
-            (self.log)("store: can be written again; reading goes on");
+            (self.log)(Grade::Info, "store: can be written again; reading goes on");
         }
     }
 
     /// What waited is stored; so many of its alerts were not known before.
-    fn stored(&mut self, new: &[usize]) {
+    fn stored(&mut self, new: &[(usize, i64)]) {
         self.report.alerts += new.len() as u64;
         self.watch.metrics.commit(true);
         for (cluster, time) in &self.pending.watermarks {
             self.watch.watermark(cluster, *time);
         }
-        for alert in new.iter().filter_map(|at| self.pending.alerts.get(*at)) {
-            self.watch.metrics.alert(&alert.rule, alert.level.name());
+        for (at, number) in new {
+            let (Some(alert), Some(since)) = (self.pending.alerts.get(*at), self.pending_since.get(*at)) else {
+                continue;
+            };
+            self.watch.alert(&alert.rule, alert.level.name());
+            self.watch.stored(*number, alert.correlation, *since);
         }
         self.pending.clear();
+        self.pending_since.clear();
     }
 
     pub(super) fn prune(&mut self) {
@@ -94,7 +99,7 @@ impl Live<'_> {
         self.pruned_at = Instant::now();
         let slowest = self.watermarks.iter().flatten().min().map_or(i64::MIN, |time| time - self.reach_us);
         if let Err(error) = self.journal.prune(slowest, self.clock_us - self.plan.retention_us) {
-            (self.log)(&format!("{error}; old alerts could not be removed"));
+            (self.log)(Grade::Problem, &format!("{error}; old alerts could not be removed"));
         }
     }
 }
