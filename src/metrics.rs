@@ -2,6 +2,8 @@
 //! grows. The number of series is bounded: by the rules that are loaded, by what the configuration names, and by
 //! [`SERIES_MAX`] where names come from outside.
 
+use std::collections::BTreeMap;
+
 use prometheus::core::{Atomic, Collector, GenericCounter};
 use prometheus::{
     Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -44,6 +46,10 @@ pub struct Metrics {
     delivery_failures: IntCounterVec,
     behind: IntGaugeVec,
     answers: IntCounterVec,
+    topics: IntGauge,
+    lag: IntGaugeVec,
+    partitions: IntGaugeVec,
+    rebalances: IntCounterVec,
     clock: Gauge,
 }
 
@@ -63,6 +69,7 @@ impl Default for Metrics {
         let counters = |name, help, labels: &[&str]| declare(r, IntCounterVec::new(Opts::new(name, help), labels));
         let gauge = |name, help| declare(r, IntGauge::new(name, help));
         let gauges = |name, help, labels: &[&str]| declare(r, GaugeVec::new(Opts::new(name, help), labels));
+        let int_gauges = |name, help, labels: &[&str]| declare(r, IntGaugeVec::new(Opts::new(name, help), labels));
         let build = counters("auditwatch_build_info", "Always 1; the labels tell what runs.", &["version"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
         // Only fails where there is no /proc, and then tells nothing.
@@ -108,12 +115,14 @@ impl Default for Metrics {
             store: gauge("auditwatch_store_bytes", "Size of the store with its write-ahead log."),
             delivered: counters("auditwatch_sink_alerts_total", "Alerts that a sink took.", &["sink"]),
             delivery_failures: counters("auditwatch_sink_failures_total", "Attempts that a sink refused.", &["sink"]),
-            behind: declare(
-                r,
-                IntGaugeVec::new(
-                    Opts::new("auditwatch_sink_behind", "1 while a sink has not taken all stored alerts."),
-                    &["sink"],
-                ),
+            behind: int_gauges("auditwatch_sink_behind", "1 while a sink has not taken all stored alerts.", &["sink"]),
+            topics: gauge("auditwatch_kafka_topics", "Topics of Kafka that are known."),
+            lag: int_gauges("auditwatch_kafka_lag_records", "Records of our partitions not stored yet.", &["topic"]),
+            partitions: int_gauges("auditwatch_kafka_partitions", "Partitions that are ours.", &["topic"]),
+            rebalances: counters(
+                "auditwatch_kafka_rebalances_total",
+                "Changes of the consumer group: partitions assigned, revoked, lost.",
+                &["change"],
             ),
             answers: counters("auditwatch_webhook_answers_total", "Answers of the audit webhook.", &["code"]),
             clock: declare(
@@ -263,6 +272,23 @@ impl Metrics {
     /// The webhook has given this answer so many times since the start.
     pub fn webhook(&self, code: &str, total: u64) {
         up_to(&self.answers.with_label_values(&[code]), total);
+    }
+
+    /// The consumer group has changed: partitions were assigned, revoked or lost.
+    pub fn rebalance(&self, change: &str) {
+        self.rebalances.with_label_values(&[change]).inc();
+    }
+
+    /// What is not read yet of our partitions. All topics are told at once: one that is not told any more has none.
+    pub fn lags(&self, by_topic: &BTreeMap<String, (i64, i64)>) {
+        self.topics.set(by_topic.len() as i64);
+        self.lag.reset();
+        self.partitions.reset();
+        for (at, (topic, (records, partitions))) in by_topic.iter().enumerate() {
+            let label = if at < SERIES_MAX { topic.as_str() } else { OTHER };
+            self.lag.with_label_values(&[label]).add(*records);
+            self.partitions.with_label_values(&[label]).add(*partitions);
+        }
     }
 
     /// This machine's clock, microseconds.

@@ -52,6 +52,8 @@ pub struct BatchResult {
     pub counts: Counts,
     /// Documents that are not events, in the order of the input.
     pub problems: Vec<Problem>,
+    /// Of records: readable documents that are no audit events, as places in the batch's bytes.
+    pub strangers: Vec<std::ops::Range<usize>>,
 }
 
 impl BatchResult {
@@ -233,6 +235,7 @@ impl Worker {
             batch,
             cluster: self.settings.clusters.get(batch.cluster as usize).map_or("", String::as_str),
             part: None,
+            start: 0,
             result: BatchResult {
                 seq: batch.seq,
                 source: batch.source,
@@ -241,7 +244,20 @@ impl Worker {
             },
         };
         let context = Context { site: &self.settings.site, cluster: job.cluster };
-        let lines = normalize::scan(&batch.bytes, context, &mut self.scratch, &mut job);
+        let lines = match batch.records.is_empty() {
+            true => normalize::scan(&batch.bytes, context, &mut self.scratch, &mut job),
+            // What one record begins, the next does not end.
+            false => batch
+                .records
+                .iter()
+                .map(|record| {
+                    let start = job.start;
+                    let lines = normalize::scan(&batch.bytes[start..record.end], context, &mut self.scratch, &mut job);
+                    job.start = record.end;
+                    lines
+                })
+                .sum(),
+        };
         job.reused.keeper.put_on_sheet(job.result.all_matches().map(|matched| &mut matched.trace));
         job.result.counts.lines += lines;
         job.result.counts.bytes += batch.bytes.len() as u64;
@@ -260,6 +276,8 @@ struct Job<'j> {
     cluster: &'j str,
     /// Where the event at hand belongs, if not to that one: a place in `result.elsewhere`.
     part: Option<usize>,
+    /// Where the record at hand begins in the batch.
+    start: usize,
     result: BatchResult,
 }
 
@@ -401,7 +419,7 @@ impl Sink for Job<'_> {
         if event.has_duplicate_keys() {
             self.result.counts.duplicate_keys += 1;
         }
-        let offset = self.batch.offset + place.range.start as u64;
+        let offset = self.batch.offset_of(self.start + place.range.start);
         self.judge(event);
         if !self.settings.repeats {
             self.leave_out_repeats(event, time);
@@ -417,11 +435,16 @@ impl Sink for Job<'_> {
             ProblemKind::TooLarge => self.result.counts.too_large += 1,
             ProblemKind::Layout | ProblemKind::MalformedBody | ProblemKind::DuplicateKey => {}
         }
-        let offset = self.batch.offset + place.range.start as u64;
-        self.result.problems.push(Problem { line: place.line, offset, range: place.range, kind, why });
+        let range = self.start + place.range.start..self.start + place.range.end;
+        let offset = self.batch.offset_of(range.start);
+        self.result.problems.push(Problem { line: place.line, offset, range, kind, why });
     }
 
-    fn not_audit(&mut self, _: Place) {
+    fn not_audit(&mut self, place: Place) {
         self.result.counts.not_audit += 1;
+        // Channels of files carry what is no audit event; a topic of audit events should not.
+        if !self.batch.records.is_empty() {
+            self.result.strangers.push(self.start + place.range.start..self.start + place.range.end);
+        }
     }
 }

@@ -4,8 +4,10 @@
 mod admin;
 mod crash;
 mod differential;
+mod distributed;
 mod envelopes;
 mod hostile;
+mod kafka;
 mod language;
 mod live;
 mod redaction;

@@ -12,11 +12,15 @@ use anyhow::Context;
 use super::engine::{self, Engine, Settings};
 use super::exit::{Exit, Outcome};
 use super::http_sink::ToHttp;
+use super::kafka::{self, ToKafka};
 use super::{rule_files, site_file};
 use crate::admin;
-use crate::config::run::{DeadLetterConfig, FileSource, RunConfig, SinkConfig, SourceConfig, Start};
+use crate::config::run::{
+    DeadLetterConfig, Distributed, FileSource, KafkaSource, RunConfig, SinkConfig, SourceConfig, Start,
+};
 use crate::event::time::format_micros;
 use crate::journal::Journal;
+use crate::pipeline::distributed::Member;
 use crate::pipeline::live::{Follow, Live, Outlets, Plan, Posts, Report, Sink, Watched};
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::file::AlertFile;
@@ -25,6 +29,7 @@ use crate::sink::text::printable;
 use crate::source::replay::{BLOCK_BYTES, Limits};
 use crate::source::tail::StartAt;
 use crate::source::webhook;
+use crate::worker::Counts;
 
 /// Follow audit logs and tell alerts as they happen.
 ///
@@ -56,27 +61,26 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     }
     let follow = follow(&config)?;
     let settings = Settings { clusters: Vec::new(), site, lateness_us: config.lateness_us(), time_max: None };
-    let core = Engine::new(Arc::new(loaded.rules), settings)?.live();
+    let engine = Engine::new(Arc::new(loaded.rules), settings)?;
+    if let (Some(topics), [SourceConfig::Kafka(source)]) = (&config.distributed, &config.sources[..]) {
+        anyhow::ensure!(!args.once, "--once: a member of many has no end; leave distributed out, or --once");
+        return distributed(&config, source, topics, engine);
+    }
+    let core = engine.live();
     let journal = Journal::open(&config.store.path)?;
     let posts = if args.once { None } else { posts(&config)? };
     let plan = Plan {
         follow,
         posts,
+        groups: kafka::groups(&config)?,
         limits: Limits { block_bytes: BLOCK_BYTES, record_bytes: config.max_record.max(RECORD_BYTES_MIN) },
         lateness_us: config.lateness_us(),
         max_skew_us: config.max_skew,
         retention_us: config.store.retention,
         once: args.once,
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
-    }
-    let watched = Watched::default();
-    if let Some(admin) = config.admin.as_ref().filter(|_| !args.once) {
-        let address = admin::start(admin.listen, watched.metrics.clone(), Arc::clone(&watched.health))?;
-        say(&format!("admin: listening on {address}"));
-    }
+    let stop = stop_on_signals()?;
+    let watched = watched(&config, args.once)?;
     let mut log = say;
     let dead = config.dead_letter.as_ref().map(open_dead_letter).transpose()?;
     let live = Live::new(plan, core, journal, Outlets { sinks: sinks(&config)?, dead, watched }, &mut log)?;
@@ -86,8 +90,46 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     Ok(Outcome { lost: args.once && report.broken > 0, ..Default::default() }.exit())
 }
 
+/// Runs as a member of many.
+fn distributed(config: &RunConfig, source: &KafkaSource, topics: &Distributed, engine: Engine) -> anyhow::Result<Exit> {
+    if topics.state_topic.is_some() {
+        say("distributed: state_topic is not used: state reaches back as far as the matches topic is kept");
+    }
+    let (plan, transactions) = kafka::distributed(config, source, topics)?;
+    let stop = stop_on_signals()?;
+    let watched = watched(config, false)?;
+    let mut log = say;
+    let member = Member::new(plan, engine.distributed(), transactions, watched, &mut log)?;
+    say("ready");
+    let report = member.run(&stop)?;
+    let Counts { events, lines, .. } = report.counts;
+    say(&format!(
+        "{events} events in {lines} lines, {} alerts, {} transactions given up",
+        report.alerts, report.aborted
+    ));
+    Ok(Exit::Done)
+}
+
+fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
+    }
+    Ok(stop)
+}
+
+/// Opens the admin port, if there is one.
+fn watched(config: &RunConfig, once: bool) -> anyhow::Result<Watched> {
+    let watched = Watched::default();
+    if let Some(admin) = config.admin.as_ref().filter(|_| !once) {
+        let address = admin::start(admin.listen, watched.metrics.clone(), Arc::clone(&watched.health))?;
+        say(&format!("admin: listening on {address}"));
+    }
+    Ok(watched)
+}
+
 /// A record limit below this would cut off every event.
-const RECORD_BYTES_MIN: usize = 4096;
+pub(super) const RECORD_BYTES_MIN: usize = 4096;
 
 fn follow(config: &RunConfig) -> anyhow::Result<Vec<Follow>> {
     let follow = |source: &FileSource| {
@@ -106,7 +148,7 @@ fn follow(config: &RunConfig) -> anyhow::Result<Vec<Follow>> {
     };
     let files = config.sources.iter().filter_map(|source| match source {
         SourceConfig::File(file) => Some(file),
-        SourceConfig::Webhook(_) => None,
+        SourceConfig::Webhook(_) | SourceConfig::Kafka(_) => None,
     });
     files.map(follow).collect()
 }
@@ -115,7 +157,7 @@ fn follow(config: &RunConfig) -> anyhow::Result<Vec<Follow>> {
 fn posts(config: &RunConfig) -> anyhow::Result<Option<Posts>> {
     let found = config.sources.iter().find_map(|source| match source {
         SourceConfig::Webhook(webhook) => Some(webhook),
-        SourceConfig::File(_) => None,
+        SourceConfig::File(_) | SourceConfig::Kafka(_) => None,
     });
     let Some(source) = found else { return Ok(None) };
     let settings = webhook::Settings {
@@ -155,6 +197,7 @@ fn sinks(config: &RunConfig) -> anyhow::Result<Vec<Box<dyn Sink>>> {
             SinkConfig::Webhook(http) => Box::new(ToHttp::open(http, Receiver::Webhook, say)?),
             SinkConfig::Alertmanager(http) => Box::new(ToHttp::open(http, Receiver::Alertmanager, say)?),
             SinkConfig::Slack(http) => Box::new(ToHttp::open(http, Receiver::Slack, say)?),
+            SinkConfig::Kafka(kafka) => Box::new(ToKafka::open(kafka, say)?),
         };
         let name = sink.name();
         anyhow::ensure!(names.insert(name.clone()), "sinks: {name} stands there twice; give each a name of its own");

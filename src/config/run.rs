@@ -9,8 +9,10 @@ use serde::{Deserialize, Deserializer};
 use super::{ClusterFrom, ConfigError, duration_us, size_bytes};
 use crate::rules::pack::Pack;
 pub use http_sink::HttpSink;
+pub use kafka::{AlertKey, Distributed, KafkaClusterFrom, KafkaSink, KafkaSource};
 
 mod http_sink;
+mod kafka;
 
 /// What `run` does.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,8 +45,12 @@ pub struct RunConfig {
     pub max_record: usize,
     /// Where events come from; at least one.
     pub sources: Vec<SourceConfig>,
-    /// Where state is kept.
+    /// Where state is kept; not with `distributed`.
+    #[serde(default)]
     pub store: StoreConfig,
+    /// Whether this is a member of many, with state in Kafka.
+    #[serde(default)]
+    pub distributed: Option<Distributed>,
     /// Where alerts go; standard output if nothing is said.
     #[serde(default = "sinks_default")]
     pub sinks: Vec<SinkConfig>,
@@ -84,6 +90,8 @@ pub enum SourceConfig {
     File(FileSource),
     /// What an API server posts.
     Webhook(WebhookSource),
+    /// Topics of Kafka.
+    Kafka(KafkaSource),
 }
 
 /// What an API server posts.
@@ -151,7 +159,7 @@ pub enum Start {
 }
 
 /// Where state is kept.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
     /// The file.
@@ -175,6 +183,8 @@ pub enum SinkConfig {
     Alertmanager(HttpSink),
     /// A Slack incoming webhook.
     Slack(HttpSink),
+    /// A topic of Kafka.
+    Kafka(KafkaSink),
 }
 
 /// Standard output.
@@ -221,7 +231,24 @@ impl RunConfig {
             return Err(wrong("sources: one webhook is enough: it takes any path".to_owned()));
         }
         config.sources.iter().try_for_each(|source| source.check().map_err(wrong))?;
+        let groups = config.sources.iter().filter_map(|source| match source {
+            SourceConfig::Kafka(kafka) => Some(&kafka.group),
+            _ => None,
+        });
+        let mut seen = std::collections::BTreeSet::new();
+        if let Some(group) = groups.into_iter().find(|group| !seen.insert(*group)) {
+            return Err(wrong(format!(
+                "sources: two kafka sources have the group {group}; give each a group of its own"
+            )));
+        }
         config.sinks.iter().try_for_each(|sink| sink.check().map_err(wrong))?;
+        match &config.distributed {
+            Some(distributed) => distributed.check(&config.sources, &config.sinks).map_err(wrong)?,
+            None if config.store.path.as_os_str().is_empty() => {
+                return Err(wrong("store: say where state is kept, e.g. store: {path: state.db}".to_owned()));
+            }
+            None => {}
+        }
         Ok(config)
     }
 }
@@ -239,6 +266,7 @@ impl SinkConfig {
         match self {
             SinkConfig::Stdout(_) | SinkConfig::File(_) => Ok(()),
             SinkConfig::Webhook(sink) | SinkConfig::Alertmanager(sink) | SinkConfig::Slack(sink) => sink.check(),
+            SinkConfig::Kafka(sink) => sink.check(),
         }
     }
 }
@@ -261,6 +289,7 @@ impl SourceConfig {
                     )),
                 }
             }
+            SourceConfig::Kafka(source) => source.check(),
             _ => Ok(()),
         }
     }
@@ -351,6 +380,10 @@ fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
 
         fn visit_str<E>(self, text: &str) -> Result<String, E> {
             Ok(text.to_owned())
+        }
+
+        fn visit_bool<E>(self, truth: bool) -> Result<String, E> {
+            Ok(truth.to_string())
         }
 
         fn visit_u64<E>(self, number: u64) -> Result<String, E> {

@@ -6,9 +6,11 @@
 
 mod deliver;
 mod follow;
+mod kafka;
 mod posts;
 mod recover;
 mod store;
+mod turns;
 mod watch;
 
 use std::sync::Arc;
@@ -32,6 +34,8 @@ use crate::source::webhook::{Answered, Posted};
 use crate::worker::{Counts, Worker};
 pub use deliver::Sink;
 use follow::Stream;
+pub use kafka::Group;
+use kafka::Membership;
 use watch::Watch;
 pub use watch::Watched;
 
@@ -83,12 +87,13 @@ pub struct Posts {
 }
 
 /// What to do, and how.
-#[derive(Debug, Clone)]
 pub struct Plan {
     /// Logs to follow.
     pub follow: Vec<Follow>,
     /// A webhook to take events from; not with `once`.
     pub posts: Option<Posts>,
+    /// Groups of Kafka to read with.
+    pub groups: Vec<Group>,
     /// How they are cut.
     pub limits: Limits,
     /// How far behind the newest event a match may be, microseconds.
@@ -119,6 +124,9 @@ pub enum LiveError {
     /// The journal could not be read, or not written at the end.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Kafka could not be read.
+    #[error(transparent)]
+    Kafka(#[from] crate::kafka::KafkaError),
     /// Standard output was closed by its reader.
     #[error("cannot write alerts: {0}")]
     Output(#[source] std::io::Error),
@@ -176,6 +184,7 @@ pub struct Live<'l> {
     streams: Vec<Stream>,
     /// The stream of what is posted.
     post_stream: Option<usize>,
+    memberships: Vec<Membership>,
     /// What was posted and is not answered yet.
     owed: Vec<posts::Owed>,
     /// By the journal's rows.
@@ -226,6 +235,7 @@ impl<'l> Live<'l> {
             log,
             streams: Vec::new(),
             post_stream: None,
+            memberships: Vec::new(),
             owed: Vec::new(),
             names: Vec::new(),
             clusters: Vec::new(),
@@ -246,6 +256,7 @@ impl<'l> Live<'l> {
         live.sinks = deliver::open(&mut live.journal, sinks)?;
         live.recover()?;
         live.open_posts()?;
+        live.join()?;
         Ok(live)
     }
 
@@ -263,7 +274,8 @@ impl<'l> Live<'l> {
             self.tick();
             self.observe();
             self.discover()?;
-            let moved = self.read_some() | self.take_posts(waited.take());
+            self.tend_groups()?;
+            let moved = self.read_some()? | self.take_posts(waited.take());
             self.silence();
             let due = self.pending.is_urgent() || self.committed_at.elapsed() >= COMMIT_EVERY;
             let stored = !due || self.commit();
@@ -275,7 +287,7 @@ impl<'l> Live<'l> {
                 self.refuse_posts();
             }
             let nothing_left = !moved || !stored;
-            if stop.load(Ordering::Relaxed) || self.plan.once && nothing_left {
+            if stop.load(Ordering::Relaxed) || self.plan.once && nothing_left && self.is_read() {
                 return self.end();
             }
             if !stored {
@@ -309,6 +321,7 @@ impl<'l> Live<'l> {
         }
         self.deliver_within(if self.plan.once { SINKS_AT_LAST } else { SINKS_AT_STOP })?;
         self.commit_at_last()?;
+        self.leave_groups();
         if let Some(failure) = self.sinks.iter().find_map(deliver::Delivery::failure) {
             return Err(LiveError::Undelivered(failure));
         }
@@ -325,28 +338,11 @@ impl<'l> Live<'l> {
         self.core.worker.settings_mut().skew = skew;
     }
 
-    /// Reads some blocks, from the stream that is furthest behind first. False if there was nothing to read.
-    fn read_some(&mut self) -> bool {
-        let mut moved = false;
-        for _ in 0..BLOCKS_PER_COMMIT {
-            // A stream with nothing to read lets the next one have its turn.
-            let mut order: Vec<usize> = (0..self.streams.len()).collect();
-            order.sort_by_key(|at| (self.streams[*at].known_front(), *at));
-            let next = order.into_iter().find_map(|at| Some((at, self.streams[at].read(self.plan.once)?)));
-            self.tell_notes();
-            let Some((at, batch)) = next else { break };
-            moved = true;
-            self.take(at, &batch);
-            self.streams[at].reuse(batch.bytes);
-        }
-        moved
-    }
-
     /// Matches one batch and folds it in. Returns how many events it held.
     fn take(&mut self, at: usize, batch: &Batch) -> u64 {
         let mut result = self.core.worker.process(batch);
         self.count(batch, &result.counts);
-        self.keep_dead(batch, &result.problems);
+        self.keep_dead(batch, &result);
         self.report.matches += result.counts.repeated;
         let newest = result.newest_of_all();
         if result.is_elsewhere() {
@@ -402,11 +398,11 @@ impl<'l> Live<'l> {
 
     /// What the journal keeps of a batch that matched.
     fn entry(&self, source: SourceId, cluster: ClusterId, newest: Option<i64>, matches: &[Match]) -> Entry {
-        let streams = self.streams.iter().filter(|s| s.cluster == cluster && s.front.is_some());
+        let streams = self.streams.iter().filter(|s| s.cluster == cluster && s.known_front().is_some());
         Entry {
             source,
             cluster: self.clusters[cluster as usize].clone(),
-            marks: streams.map(|s| Mark { source: s.id, front: s.front, ended: s.ended }).collect(),
+            marks: streams.map(|s| Mark { source: s.id, front: s.known_front(), ended: s.ended }).collect(),
             watermark: self.core.windows.watermark(cluster),
             newest,
             matches: matches.iter().map(|m| Stored::new(m, &self.core.rules, &self.core.captures)).collect(),
@@ -449,20 +445,6 @@ impl<'l> Live<'l> {
                 body,
             });
         }
-    }
-
-    /// Sources that have had nothing for twice the lateness no longer hold the watermark.
-    fn silence(&mut self) {
-        let idle_after = Duration::from_micros(self.plan.lateness_us.max(0) as u64 * 2);
-        if self.plan.once {
-            return;
-        }
-        for stream in self.streams.iter_mut().filter(|s| !s.ended && s.idle_since.elapsed() >= idle_after) {
-            stream.ended = true;
-            stream.moved = true;
-            self.core.windows.finish_source(stream.id, &mut self.firings);
-        }
-        self.store_firings();
     }
 
     fn tell_notes(&mut self) {

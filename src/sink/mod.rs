@@ -6,6 +6,7 @@ pub mod falco;
 pub mod file;
 pub mod http;
 pub mod json;
+pub mod kafka;
 pub mod ocsf;
 pub mod table;
 pub mod text;

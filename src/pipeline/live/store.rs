@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::kafka::Feed;
 use super::{LAST_TRIES, Live, LiveError, PRUNE_EVERY, RETRY_AFTER};
 use crate::engine::matches::ClusterId;
 use crate::journal::JournalError;
@@ -32,6 +33,7 @@ impl Live<'_> {
     fn gather(&mut self) {
         for stream in self.streams.iter_mut().filter(|s| s.moved) {
             stream.moved = false;
+            stream.feed.iter_mut().for_each(Feed::gather);
             let row = stream.row(&self.clusters);
             self.pending.streams.retain(|known| known.id != row.id);
             self.pending.streams.push(row);
@@ -78,6 +80,7 @@ impl Live<'_> {
     fn stored(&mut self, new: &[usize]) {
         self.report.alerts += new.len() as u64;
         self.watch.metrics.commit(true);
+        self.streams.iter_mut().filter_map(|stream| stream.feed.as_mut()).for_each(Feed::stored);
         for (cluster, time) in &self.pending.watermarks {
             self.watch.watermark(cluster, *time);
         }

@@ -8,8 +8,9 @@ use crate::admin::Health;
 use crate::engine::matches::{Match, SourceId};
 use crate::metrics::Metrics;
 use crate::rules::RuleSet;
+use crate::sink::kafka::Letter;
 use crate::source::Batch;
-use crate::worker::{Counts, Problem, ProblemKind};
+use crate::worker::{BatchResult, Counts, Problem, ProblemKind};
 
 /// How often what is counted elsewhere is brought into the metrics.
 const OBSERVE_EVERY: Duration = Duration::from_millis(500);
@@ -86,12 +87,18 @@ impl Watch {
     }
 }
 
+/// Whether a problem is a document that could not be read.
+fn is_counted(problem: &Problem) -> bool {
+    matches!(problem.kind, ProblemKind::Unreadable | ProblemKind::TooLarge)
+}
+
 impl Live<'_> {
     /// Keeps what could not be read. That it cannot be kept must not stop what can be read.
-    pub(super) fn keep_dead(&mut self, batch: &Batch, problems: &[Problem]) {
+    pub(super) fn keep_dead(&mut self, batch: &Batch, result: &BatchResult) {
+        self.keep_dead_records(batch, result);
+        let problems = &result.problems;
         let Some(dead) = &mut self.dead else { return };
         let name = self.names.get(batch.source as usize).map_or("", |name| name.name.as_str());
-        let counted = |kind| matches!(kind, ProblemKind::Unreadable | ProblemKind::TooLarge);
         let mut documents = 0;
         let mut kept = Ok(());
         for skipped in &batch.oversized {
@@ -99,7 +106,7 @@ impl Live<'_> {
             let why = format!("too large: a line of {} bytes was skipped", skipped.bytes);
             kept = kept.and_then(|()| dead.write(name, None, skipped.offset, &why, None));
         }
-        for problem in problems.iter().filter(|problem| counted(problem.kind)) {
+        for problem in problems.iter().filter(|problem| is_counted(problem)) {
             documents += 1;
             let raw = batch.bytes.get(problem.range.clone()).filter(|raw| !raw.is_empty());
             kept = kept.and_then(|()| dead.write(name, None, problem.offset, &problem.why, raw));
@@ -116,6 +123,31 @@ impl Live<'_> {
             }
             Err(_) => {}
         }
+    }
+
+    /// Sends to a topic of its own what of a topic could not be read, or is no audit event.
+    fn keep_dead_records(&mut self, batch: &Batch, result: &BatchResult) {
+        if batch.records.is_empty() && batch.oversized.is_empty() {
+            return;
+        }
+        let metrics = self.watch.metrics.clone();
+        let Some((dead, topic, partition)) = self.dead_topic(batch.source) else { return };
+        let mut keep = |offset, why: &str, raw: &[u8]| dead.send(&Letter { topic, partition, offset, why, raw });
+        for skipped in &batch.oversized {
+            keep(skipped.offset, &format!("too large: {} bytes", skipped.bytes), &[]);
+        }
+        for problem in result.problems.iter().filter(|problem| is_counted(problem)) {
+            keep(problem.offset, &problem.why, batch.bytes.get(problem.range.clone()).unwrap_or_default());
+        }
+        for range in &result.strangers {
+            let raw = batch.bytes.get(range.clone()).unwrap_or_default();
+            keep(batch.offset_of(range.start), "no audit event", raw);
+        }
+        let (kept, lost) = dead.settle();
+        metrics.dead(true, kept);
+        metrics.dead(false, lost);
+        let said = dead.take_notes();
+        said.iter().for_each(|note| (self.log)(note));
     }
 
     /// A sign of life; now and then, with what was counted elsewhere.
