@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::engine::matches::{ClusterId, Excerpt, Firing, Origin, SourceId, Trace};
-use crate::event::time::format_micros;
+use crate::event::time::{format_micros, parse_micros};
+use crate::rules::expr::Span;
 use crate::rules::{CorrelationKind, Level, Meta, RuleSet};
 
 /// What numbers in a firing stand for.
@@ -31,7 +33,7 @@ pub struct SourceName {
 }
 
 /// One alert. Its JSON is an outside contract: fields are only ever added.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// The same wherever and however often the same thing is found: 32 hex digits.
     pub id: String,
@@ -40,7 +42,7 @@ pub struct Alert {
     /// A rule's alert or a correlation's.
     pub kind: Kind,
     /// What fired.
-    #[serde(serialize_with = "rule_info")]
+    #[serde(serialize_with = "rule_info", deserialize_with = "meta_of")]
     pub rule: Arc<Meta>,
     /// One readable line.
     pub message: String,
@@ -63,18 +65,34 @@ pub struct Alert {
     /// Where the deciding event stands.
     pub source: SourceInfo,
     /// Whether older evidence is missing from `events` (left out if not).
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evidence_truncated: bool,
     /// Whether the event came after the watermark had passed it (left out if not).
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
+    /// The alerts that one message tells together (left out if it tells one).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grouped: Option<Grouped>,
     /// Event time in microseconds, for sinks.
     #[serde(skip)]
     pub time_us: i64,
 }
 
+/// What a message about several alerts says of them; the alert around it is the first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Grouped {
+    /// In what they agree.
+    pub by: Group,
+    /// How many they are.
+    pub count: u64,
+    /// Event time of the first.
+    pub from: String,
+    /// Event time of the last.
+    pub to: String,
+}
+
 /// Who fired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// One event was enough.
@@ -94,13 +112,40 @@ struct RuleInfo<'a> {
     tags: &'a [String],
 }
 
+/// The same, read again.
+fn meta_of<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Meta>, D::Error> {
+    #[derive(Deserialize)]
+    struct Told {
+        id: String,
+        #[serde(rename = "ref")]
+        reference: Option<String>,
+        title: String,
+        level: Level,
+        tags: Vec<String>,
+    }
+    let Told { id, reference, title, level, tags } = Told::deserialize(from)?;
+    Ok(Arc::new(Meta {
+        id,
+        reference,
+        name: None,
+        title,
+        description: String::new(),
+        level,
+        tags,
+        false_positives: Vec::new(),
+        references: Vec::new(),
+        file: String::new(),
+        span: Span::default(),
+    }))
+}
+
 fn rule_info<S: Serializer>(meta: &Meta, serializer: S) -> Result<S::Ok, S::Error> {
     let Meta { id, reference, title, level, tags, .. } = meta;
     RuleInfo { id, reference: reference.as_deref(), title, level: *level, tags }.serialize(serializer)
 }
 
 /// The effective identity behind the deciding event.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Actor {
     /// The impersonated user if there is one, else the authenticated one.
     pub username: String,
@@ -115,7 +160,7 @@ pub struct Actor {
 }
 
 /// What the deciding event acted on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Target {
     /// Verb.
     pub verb: String,
@@ -132,7 +177,7 @@ pub struct Target {
 }
 
 /// How the deciding request ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// HTTP status.
     pub code: Option<i64>,
@@ -145,7 +190,7 @@ pub struct Outcome {
 pub struct Group(pub Vec<(String, String)>);
 
 /// From the oldest to the newest match counted.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     /// Time of the oldest.
     pub from: String,
@@ -154,7 +199,7 @@ pub struct Window {
 }
 
 /// One request of an alert's evidence.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventInfo {
     /// `auditID`.
     pub audit_id: String,
@@ -173,7 +218,7 @@ pub struct EventInfo {
 }
 
 /// Where the deciding event stands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceInfo {
     /// `file`, `stdin` …
     pub kind: String,
@@ -214,8 +259,41 @@ impl Alert {
             source,
             evidence_truncated: firing.evidence_truncated,
             late: firing.late,
+            grouped: None,
             time_us: firing.time,
         }
+    }
+
+    /// Reads an alert as it was stored. What is known of its rule is what the alert tells.
+    ///
+    /// # Errors
+    /// It is no alert.
+    pub fn parse(line: &str) -> Result<Alert, serde_json::Error> {
+        let mut alert: Alert = serde_json::from_str(line)?;
+        alert.time_us = parse_micros(alert.time.as_bytes()).unwrap_or_default();
+        Ok(alert)
+    }
+}
+
+impl<'de> Deserialize<'de> for Group {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Group;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a map of texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Group, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Group(pairs))
+            }
+        }
+        from.deserialize_map(Pairs)
     }
 }
 

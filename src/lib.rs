@@ -22,10 +22,11 @@
 //! 6. [`worker`] is steps 2 to 5 for one batch: a pure function that any number of threads may run.
 //! 7. [`alert`] makes what a user reads from what fired, with an id that is the same in every run.
 //! 8. [`journal`] keeps what a daemon must not forget: positions, matches and alerts, committed together.
+//!    [`distributed`] is the same for many machines: windows owned by the partitions of a topic.
 //! 9. [`sink`] renders alerts and writes them; [`metrics`] counts, and [`admin`] tells the counts to whoever scrapes them.
 //! 10. [`pipeline`] owns the threads, the bounded channels between them, and the order in which results count.
 //!
-//! [`config`] turns what was typed into what was meant, and [`cli`] is one file per subcommand.
+//! [`kafka`] is what everything shares that talks to Kafka. [`config`] turns what was typed into what was meant, and [`cli`] is one file per subcommand.
 //!
 //! `event`, `normalize`, `rules`, `engine`, `worker` and `alert` are the *core*: bytes in, values and counts out. They
 //! touch no file, socket, clock, environment or thread; `clippy.toml` and `tests/tidy.rs` hold it. `ARCHITECTURE.md`
@@ -65,6 +66,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 // In the order of the pipeline; rustfmt would sort them if they stood together.
+pub mod kafka;
+
 pub mod source;
 
 pub mod normalize;
@@ -80,6 +83,8 @@ pub mod worker;
 pub mod alert;
 
 pub mod journal;
+
+pub mod distributed;
 
 pub mod sink;
 

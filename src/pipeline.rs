@@ -2,6 +2,7 @@
 //! order, moves the windows and tells the alerts. Nothing of what comes out depends on N or on timing.
 #![allow(clippy::disallowed_methods, reason = "the pipeline owns the threads and times the run")]
 
+pub mod distributed;
 pub mod live;
 pub mod requests;
 pub mod summary;

@@ -52,6 +52,8 @@ pub struct BatchResult {
     pub counts: Counts,
     /// Documents that are not events, in the order of the input.
     pub problems: Vec<Problem>,
+    /// Of records: readable documents that are no audit events, as places in the batch's bytes.
+    pub strangers: Vec<std::ops::Range<usize>>,
 }
 
 impl BatchResult {
@@ -86,6 +88,12 @@ pub struct Counts {
     pub events: u64,
     /// Events per stage: RequestReceived, ResponseStarted, ResponseComplete, Panic, other.
     pub by_stage: [u64; 5],
+    /// Requests that ended with 401.
+    pub unauthenticated: u64,
+    /// Requests that ended with 403.
+    pub forbidden: u64,
+    /// Requests that read Secrets.
+    pub secret_reads: u64,
     /// Documents that could not be read.
     pub unreadable: u64,
     /// Documents over the size limit.
@@ -136,6 +144,9 @@ impl Counts {
         for (mine, theirs) in self.by_stage.iter_mut().zip(other.by_stage) {
             *mine += theirs;
         }
+        self.unauthenticated += other.unauthenticated;
+        self.forbidden += other.forbidden;
+        self.secret_reads += other.secret_reads;
         self.unreadable += other.unreadable;
         self.too_large += other.too_large;
         self.not_audit += other.not_audit;
@@ -233,6 +244,7 @@ impl Worker {
             batch,
             cluster: self.settings.clusters.get(batch.cluster as usize).map_or("", String::as_str),
             part: None,
+            start: 0,
             result: BatchResult {
                 seq: batch.seq,
                 source: batch.source,
@@ -241,7 +253,20 @@ impl Worker {
             },
         };
         let context = Context { site: &self.settings.site, cluster: job.cluster };
-        let lines = normalize::scan(&batch.bytes, context, &mut self.scratch, &mut job);
+        let lines = match batch.records.is_empty() {
+            true => normalize::scan(&batch.bytes, context, &mut self.scratch, &mut job),
+            // What one record begins, the next does not end.
+            false => batch
+                .records
+                .iter()
+                .map(|record| {
+                    let start = job.start;
+                    let lines = normalize::scan(&batch.bytes[start..record.end], context, &mut self.scratch, &mut job);
+                    job.start = record.end;
+                    lines
+                })
+                .sum(),
+        };
         job.reused.keeper.put_on_sheet(job.result.all_matches().map(|matched| &mut matched.trace));
         job.result.counts.lines += lines;
         job.result.counts.bytes += batch.bytes.len() as u64;
@@ -260,6 +285,8 @@ struct Job<'j> {
     cluster: &'j str,
     /// Where the event at hand belongs, if not to that one: a place in `result.elsewhere`.
     part: Option<usize>,
+    /// Where the record at hand begins in the batch.
+    start: usize,
     result: BatchResult,
 }
 
@@ -303,6 +330,21 @@ impl Job<'_> {
         *newest = before.max(Some(time));
         *oldest = Some(oldest.map_or(time, |oldest| oldest.min(time)));
         (Some(time), before)
+    }
+
+    /// Counts what people ask for by name. A request ends once; a watch counts when it is granted.
+    fn count_deed(&mut self, event: &Event<'_>) {
+        let counts = &mut self.result.counts;
+        let watch = event.stage() == Stage::ResponseStarted && event.verb() == Some("watch");
+        match event.code() {
+            Some(401) if event.stage() == Stage::ResponseComplete => counts.unauthenticated += 1,
+            Some(403) if event.stage() == Stage::ResponseComplete => counts.forbidden += 1,
+            Some(200..300) if event.resource() == Some("secrets") && event.subresource().is_none() => {
+                let read = matches!(event.verb(), Some("get" | "list")) && event.stage() == Stage::ResponseComplete;
+                counts.secret_reads += u64::from(read || watch);
+            }
+            _ => {}
+        }
     }
 
     /// Whether rules that do not name a stage are judged on this one.
@@ -395,13 +437,14 @@ impl Sink for Job<'_> {
     fn event(&mut self, event: &Event<'_>, place: Place) {
         self.result.counts.events += 1;
         self.result.counts.by_stage[event.stage() as usize] += 1;
+        self.count_deed(event);
         self.sort(event);
         let (time, newest_before) = self.clock(event);
         self.result.seen.push(event.fingerprint(self.seed));
         if event.has_duplicate_keys() {
             self.result.counts.duplicate_keys += 1;
         }
-        let offset = self.batch.offset + place.range.start as u64;
+        let offset = self.batch.offset_of(self.start + place.range.start);
         self.judge(event);
         if !self.settings.repeats {
             self.leave_out_repeats(event, time);
@@ -417,11 +460,16 @@ impl Sink for Job<'_> {
             ProblemKind::TooLarge => self.result.counts.too_large += 1,
             ProblemKind::Layout | ProblemKind::MalformedBody | ProblemKind::DuplicateKey => {}
         }
-        let offset = self.batch.offset + place.range.start as u64;
-        self.result.problems.push(Problem { line: place.line, offset, range: place.range, kind, why });
+        let range = self.start + place.range.start..self.start + place.range.end;
+        let offset = self.batch.offset_of(range.start);
+        self.result.problems.push(Problem { line: place.line, offset, range, kind, why });
     }
 
-    fn not_audit(&mut self, _: Place) {
+    fn not_audit(&mut self, place: Place) {
         self.result.counts.not_audit += 1;
+        // Channels of files carry what is no audit event; a topic of audit events should not.
+        if !self.batch.records.is_empty() {
+            self.result.strangers.push(self.start + place.range.start..self.start + place.range.end);
+        }
     }
 }

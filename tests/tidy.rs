@@ -17,7 +17,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 
 /// The modules in the order of the pipeline, each with those it may know. Arrows not listed here must not be.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("source", &["event"]),
+    ("kafka", &[]),
+    ("source", &["event", "kafka"]),
     ("normalize", &["event"]),
     ("event", &[]),
     ("rules", &["event"]),
@@ -25,12 +26,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("worker", &["normalize", "event", "rules", "engine", "source"]),
     ("alert", &["event", "rules", "engine"]),
     ("journal", &["event", "rules", "engine", "alert"]),
-    ("sink", &["event", "rules", "engine", "alert"]),
-    ("metrics", &["rules", "engine", "worker"]),
+    ("distributed", &["event", "rules", "engine", "worker", "alert", "journal"]),
+    ("sink", &["event", "rules", "engine", "alert", "kafka"]),
+    ("metrics", &["rules", "engine", "worker", "sink"]),
     ("admin", &["metrics"]),
     (
         "pipeline",
         &[
+            "kafka",
             "source",
             "normalize",
             "event",
@@ -39,6 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "worker",
             "alert",
             "journal",
+            "distributed",
             "sink",
             "metrics",
             "admin",
@@ -50,6 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "kafka",
             "source",
             "normalize",
             "event",
@@ -69,7 +74,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that take bytes and give values.
-const CORE: &[&str] = &["normalize", "event", "rules", "engine", "worker", "alert"];
+const CORE: &[&str] = &["normalize", "event", "rules", "engine", "worker", "alert", "distributed"];
 
 /// What no module of the core may name.
 const IMPURE: &[&str] = &[

@@ -20,7 +20,8 @@ fn check(name: &str, lines: &[String]) {
     let expected = replay(&["--lateness", "60s"], [dir.path().join("whole.log")]);
     let of_rules: Vec<Value> = expected.iter().filter(|alert| alert["kind"] == "rule").cloned().collect();
     let (expected, of_rules) = (ids(&expected), ids(&of_rules));
-    let ways: [(&str, fn(&Daemon, &[String])); 3] = [("once", once), ("tail", tail), ("webhook", post)];
+    type Way = fn(&Daemon, &[String]);
+    let ways: [(&str, Way); 3] = [("once", once), ("tail", tail), ("webhook", post)];
     for (way, run) in ways {
         let daemon = Daemon::new(CONFIG);
         run(&daemon, lines);

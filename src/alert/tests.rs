@@ -170,3 +170,14 @@ fn spans_read_well() {
         assert_eq!(span(seconds * 1_000_000), text);
     }
 }
+
+#[test]
+fn what_was_stored_is_read_again() {
+    for alert in [alert_of_rule(), alert_of_correlation()] {
+        let line = serde_json::to_string(&alert).unwrap();
+        let again = Alert::parse(&line).unwrap();
+        assert_eq!(again.time_us, alert.time_us);
+        assert_eq!(serde_json::to_string(&again).unwrap(), line);
+    }
+    assert!(Alert::parse("{}").is_err());
+}

@@ -7,7 +7,7 @@ use crate::config::Site;
 use crate::engine::matches::{ClusterId, Firing, Match, SourceId};
 use crate::engine::program::{CompileError, Program};
 use crate::engine::window::{self, Correlator};
-use crate::pipeline::{Analyzer, Windows, live};
+use crate::pipeline::{Analyzer, Windows, distributed, live};
 use crate::rules::{self, RuleSet, Severity, SourceFile};
 use crate::source::Batch;
 use crate::worker::{BatchResult, Worker, WorkerSettings};
@@ -86,6 +86,13 @@ impl Engine {
         let settings = window::Settings { ordered_output: false, ..self.windows };
         let windows = Correlator::new(Arc::clone(&rules), Arc::clone(&captures), settings);
         live::Core { rules, captures, worker: Worker::new(self.program, self.worker), windows }
+    }
+
+    /// The engine of a member of many: its owners make windows of their own.
+    pub fn distributed(self) -> distributed::Core {
+        let (rules, captures) = (Arc::clone(&self.program.set), Arc::clone(&self.program.captures));
+        let worker = move || Worker::new(Arc::clone(&self.program), self.worker.clone());
+        distributed::Core { rules, captures, worker: Box::new(worker) }
     }
 
     /// A worker for one thread.

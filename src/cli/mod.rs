@@ -8,12 +8,16 @@ mod engine;
 mod exit;
 mod explain;
 mod fields;
-mod http_sink;
+mod kafka;
+mod log;
+mod prepare;
 mod progress;
+mod reload;
 mod replay;
 mod rule_files;
 mod rules;
 mod run;
+mod sinks;
 mod site_file;
 mod summary;
 mod test;
@@ -41,6 +45,7 @@ enum Command {
     Run(run::RunArgs),
     Alerts(alerts::AlertsArgs),
     Webhook(webhook::WebhookArgs),
+    Kafka(kafka::KafkaArgs),
     Check(check::CheckArgs),
     Test(test::TestArgs),
     Fields(fields::FieldsArgs),
@@ -73,6 +78,7 @@ fn dispatch(command: Command) -> Exit {
         Command::Run(arguments) => run::run(&arguments),
         Command::Alerts(arguments) => alerts::run(&arguments),
         Command::Webhook(arguments) => webhook::run(&arguments),
+        Command::Kafka(arguments) => kafka::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Fields(arguments) => fields::run(&arguments),

@@ -1,96 +1,129 @@
 //! `auditwatch run`: the daemon.
 
-use std::collections::BTreeSet;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 
-use super::engine::{self, Engine, Settings};
+use super::engine::Engine;
 use super::exit::{Exit, Outcome};
-use super::http_sink::ToHttp;
-use super::{rule_files, site_file};
+use super::kafka;
+use super::log::Say;
+use super::prepare::{self, Prepared};
+use super::reload;
 use crate::admin;
+use crate::config::layers::Layers;
 use crate::config::run::{
-    DeadLetterConfig, FILE_LATENESS_US, FileSource, RunConfig, SinkConfig, SourceConfig, Start, WEBHOOK_LATENESS_US,
-    WebhookSource,
+    DeadLetterConfig, Distributed, FILE_LATENESS_US, FileSource, KafkaSource, LogFormat, RunConfig, SourceConfig,
+    Start, WEBHOOK_LATENESS_US, WebhookSource,
 };
-use crate::event::time::format_micros;
 use crate::journal::Journal;
-use crate::pipeline::live::{Follow, Live, Outlets, Plan, Posts, Report, Sink, Watched};
+use crate::pipeline::distributed::Member;
+use crate::pipeline::live::{Follow, Grade, Live, Outlets, Plan, Posts, Report, Watched};
 use crate::sink::dead_letter::DeadLetter;
-use crate::sink::file::AlertFile;
-use crate::sink::http::body::Receiver;
-use crate::sink::text::printable;
 use crate::source::replay::{BLOCK_BYTES, Limits};
 use crate::source::tail::StartAt;
 use crate::source::webhook;
+use crate::worker::Counts;
 
 /// Follow audit logs and tell alerts as they happen.
 ///
-/// Positions, matches and alerts are kept in one file; after a crash nothing is lost and nothing is told twice.
-#[derive(Debug, clap::Args)]
+/// Positions, matches and alerts are kept in one file; after a crash nothing is lost and nothing is told twice. Every key of
+/// the configuration can be said by a flag (--set) and in the environment (AUDITWATCH_STORE_PATH for store.path) as well;
+/// a flag wins over the environment, which wins over the file. docs/configuration.md tells all keys.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+SIGHUP reads rules, site, sinks, routes, silences and overrides again, as a change of their files does.
+
+Examples:
+  auditwatch run -c auditwatch.yaml
+  auditwatch run -c auditwatch.yaml --set lateness=30s --set sinks.0.url=https://hooks.example/audit
+  AUDITWATCH_STORE_PATH=/var/lib/auditwatch/state.db auditwatch run -c auditwatch.yaml")]
 pub struct RunArgs {
     /// Configuration file (YAML).
     #[arg(short, long, value_name = "FILE", env = "AUDITWATCH_CONFIG")]
-    config: PathBuf,
+    pub(super) config: PathBuf,
+
+    /// Say a key of the configuration here: keys within others and numbers of items after dots, the value as YAML. May be
+    /// repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+
+    /// The shape of what is said on standard error.
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) log_format: Option<LogFormat>,
 
     /// Read what is there to its end, tell what is due, and stop.
     #[arg(long)]
     once: bool,
 }
 
+impl RunArgs {
+    /// What flags and the environment say of the configuration.
+    pub(super) fn layers(&self) -> Layers {
+        let mut flags = self.set.clone();
+        flags.extend(self.log_format.map(|format| match format {
+            LogFormat::Text => "log_format=text".to_owned(),
+            LogFormat::Json => "log_format=json".to_owned(),
+        }));
+        prepare::layers(flags)
+    }
+}
+
 /// Runs the subcommand.
 pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
-    let name = args.config.display().to_string();
-    let text = std::fs::read_to_string(&args.config).with_context(|| format!("configuration {name}"))?;
-    let config = RunConfig::parse(&args.config, &text)?;
-    let site = site_file::read(config.site.as_deref())?;
-    let mut loaded = engine::load(rule_files::collect(&config.rules, &config.add_rules)?, &site);
-    loaded.rules.narrow(&config.packs);
-    for message in loaded.errors.iter().chain(&loaded.warnings) {
-        let _ = writeln!(io::stderr().lock(), "{message}");
-    }
-    if !loaded.errors.is_empty() {
-        return Ok(Outcome { bad_rules: true, ..Default::default() }.exit());
-    }
+    // From now on, so that a signal that comes early ends nothing.
+    let hangup = reload::hangup()?;
+    let prepared = match prepare::read(&args.config, &args.layers())? {
+        Ok(prepared) => prepared,
+        Err(rules) => {
+            rules.tell();
+            return Ok(Outcome { bad_rules: true, ..Default::default() }.exit());
+        }
+    };
+    let say = prepared.say;
+    prepared.tell();
+    let Prepared { config, told, engine, sinks, .. } = prepared;
     let follow = follow(&config)?;
-    let settings = Settings { clusters: Vec::new(), site, lateness_us: config.lateness_max_us(), time_max: None };
-    let core = Engine::new(Arc::new(loaded.rules), settings)?.live();
+    if let (Some(topics), [SourceConfig::Kafka(source)]) = (&config.distributed, &config.sources[..]) {
+        anyhow::ensure!(!args.once, "--once: a member of many has no end; leave distributed out, or --once");
+        return distributed(&config, source, topics, engine, say);
+    }
+    let core = engine.live();
     let journal = Journal::open(&config.store.path)?;
-    let posts = if args.once { Vec::new() } else { posts(&config)? };
+    let posts = if args.once { Vec::new() } else { posts(&config, say)? };
+    let watched = Watched::default();
+    let reloads =
+        (!args.once).then(|| reload::watch(args.clone(), &config, told, hangup, watched.metrics.clone(), say));
     let plan = Plan {
         follow,
         posts,
-        limits: Limits { block_bytes: BLOCK_BYTES, record_bytes: config.max_record.max(RECORD_BYTES_MIN) },
+        groups: kafka::groups(&config)?,
+        limits: Limits { block_bytes: BLOCK_BYTES, record_bytes: config.max_record.0.max(RECORD_BYTES_MIN) },
         lateness_max_us: config.lateness_max_us(),
-        max_skew_us: config.max_skew,
-        retention_us: config.store.retention,
+        max_skew_us: config.max_skew.0,
+        retention_us: config.store.retention.0,
         once: args.once,
+        reloads: reloads.transpose()?,
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
-    }
-    let watched = Watched::default();
-    if let Some(admin) = config.admin.as_ref().filter(|_| !args.once) {
-        let address = admin::start(admin.listen, watched.metrics.clone(), Arc::clone(&watched.health))?;
-        say(&format!("admin: listening on {address}"));
-    }
-    let mut log = say;
+    let stop = stop_on_signals()?;
+    tell_admin(&config, &watched, args.once, say)?;
+    let mut log = |grade, text: &str| match grade {
+        Grade::Info => say.info(text),
+        Grade::Problem => say.problem(text),
+    };
     let dead = config.dead_letter.as_ref().map(open_dead_letter).transpose()?;
-    let live = Live::new(plan, core, journal, Outlets { sinks: sinks(&config)?, dead, watched }, &mut log)?;
-    say("ready");
+    let live = Live::new(plan, core, journal, Outlets { sinks, dead, watched }, &mut log)?;
+    say.info("ready");
     let report = live.run(&stop)?;
-    say(&told(&report));
+    say.info(&summary(&report));
     Ok(Outcome { lost: args.once && report.broken > 0, ..Default::default() }.exit())
 }
 
 /// A record limit below this would cut off every event.
-const RECORD_BYTES_MIN: usize = 4096;
+pub(super) const RECORD_BYTES_MIN: usize = 4096;
 
 fn follow(config: &RunConfig) -> anyhow::Result<Vec<Follow>> {
     let follow = |source: &FileSource| {
@@ -110,21 +143,21 @@ fn follow(config: &RunConfig) -> anyhow::Result<Vec<Follow>> {
     };
     let files = config.sources.iter().filter_map(|source| match source {
         SourceConfig::File(file) => Some(file),
-        SourceConfig::Webhook(_) => None,
+        SourceConfig::Webhook(_) | SourceConfig::Kafka(_) => None,
     });
     files.map(follow).collect()
 }
 
 /// Opens the webhooks.
-fn posts(config: &RunConfig) -> anyhow::Result<Vec<Posts>> {
+fn posts(config: &RunConfig, say: Say) -> anyhow::Result<Vec<Posts>> {
     let webhooks = config.sources.iter().filter_map(|source| match source {
         SourceConfig::Webhook(webhook) => Some(webhook),
-        SourceConfig::File(_) => None,
+        SourceConfig::File(_) | SourceConfig::Kafka(_) => None,
     });
-    webhooks.map(|source| open_webhook(source, config)).collect()
+    webhooks.map(|source| open_webhook(source, config, say)).collect()
 }
 
-fn open_webhook(source: &WebhookSource, config: &RunConfig) -> anyhow::Result<Posts> {
+fn open_webhook(source: &WebhookSource, config: &RunConfig, say: Say) -> anyhow::Result<Posts> {
     let settings = webhook::Settings {
         listen: source.listen,
         tls: source.tls.as_ref().map(|tls| webhook::TlsFiles {
@@ -133,11 +166,11 @@ fn open_webhook(source: &WebhookSource, config: &RunConfig) -> anyhow::Result<Po
             client_ca: tls.client_ca_file.clone(),
         }),
         token_file: source.token_file.clone(),
-        body_bytes_max: source.max_body,
-        patience: Duration::from_micros(source.timeout.max(1) as u64),
+        body_bytes_max: source.max_body.0,
+        patience: Duration::from_micros(source.timeout.0.max(1) as u64),
     };
     let open = webhook::start(&settings)?;
-    say(&format!("webhook: listening on {}", open.address));
+    say.info(&format!("webhook: listening on {}", open.address));
     Ok(Posts {
         posted: open.posted,
         answered: open.answered,
@@ -149,68 +182,57 @@ fn open_webhook(source: &WebhookSource, config: &RunConfig) -> anyhow::Result<Po
 }
 
 fn open_dead_letter(config: &DeadLetterConfig) -> anyhow::Result<DeadLetter> {
-    DeadLetter::append(&config.path, config.max_size).with_context(|| format!("dead_letter: {}", config.path.display()))
+    DeadLetter::append(&config.path, config.max_size.0)
+        .with_context(|| format!("dead_letter: {}", config.path.display()))
 }
 
-fn sinks(config: &RunConfig) -> anyhow::Result<Vec<Box<dyn Sink>>> {
-    let mut names = BTreeSet::new();
-    let open = |sink: &SinkConfig| {
-        let sink: Box<dyn Sink> = match sink {
-            SinkConfig::Stdout(_) => Box::new(Stdout),
-            SinkConfig::File(file) => Box::new(ToFile {
-                name: format!("file:{}", file.path.display()),
-                file: AlertFile::new(file.path.clone()),
-            }),
-            SinkConfig::Webhook(http) => Box::new(ToHttp::open(http, Receiver::Webhook, say)?),
-            SinkConfig::Alertmanager(http) => Box::new(ToHttp::open(http, Receiver::Alertmanager, say)?),
-            SinkConfig::Slack(http) => Box::new(ToHttp::open(http, Receiver::Slack, say)?),
-        };
-        let name = sink.name();
-        anyhow::ensure!(names.insert(name.clone()), "sinks: {name} stands there twice; give each a name of its own");
-        Ok(sink)
+/// Runs a member of many.
+fn distributed(
+    config: &RunConfig,
+    source: &KafkaSource,
+    topics: &Distributed,
+    engine: Engine,
+    say: Say,
+) -> anyhow::Result<Exit> {
+    if topics.state_topic.is_some() {
+        say.problem("distributed: state_topic is not used: state reaches back as far as the matches topic is kept");
+    }
+    let (plan, transactions) = kafka::distributed(config, source, topics)?;
+    let stop = stop_on_signals()?;
+    let watched = Watched::default();
+    tell_admin(config, &watched, false, say)?;
+    let mut log = |grade, text: &str| match grade {
+        Grade::Info => say.info(text),
+        Grade::Problem => say.problem(text),
     };
-    config.sinks.iter().map(open).collect()
+    let member = Member::new(plan, engine.distributed(), transactions, watched, &mut log)?;
+    say.info("ready");
+    let report = member.run(&stop)?;
+    let Counts { events, lines, .. } = report.counts;
+    say.info(&format!(
+        "{events} events in {lines} lines, {} alerts, {} transactions given up",
+        report.alerts, report.aborted
+    ));
+    Ok(Exit::Done)
 }
 
-struct Stdout;
-
-impl Sink for Stdout {
-    fn name(&self) -> String {
-        "stdout".to_owned()
+fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
+    Ok(stop)
+}
 
-    fn send(&mut self, alerts: &[(i64, String)]) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        for (_, line) in alerts {
-            writeln!(out, "{line}")?;
-        }
-        out.flush()
+fn tell_admin(config: &RunConfig, watched: &Watched, once: bool, say: Say) -> anyhow::Result<()> {
+    if let Some(admin) = config.admin.as_ref().filter(|_| !once) {
+        let address = admin::start(admin.listen, watched.metrics.clone(), Arc::clone(&watched.health))?;
+        say.info(&format!("admin: listening on {address}"));
     }
+    Ok(())
 }
 
-struct ToFile {
-    name: String,
-    file: AlertFile,
-}
-
-impl Sink for ToFile {
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    fn send(&mut self, alerts: &[(i64, String)]) -> io::Result<()> {
-        self.file.append(alerts.iter().map(|(_, line)| line.as_str()))
-    }
-}
-
-/// One line for people, with the time.
-fn say(text: &str) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-    let now = format_micros(now);
-    let _ = writeln!(io::stderr().lock(), "{now} {}", printable(text));
-}
-
-fn told(report: &Report) -> String {
+fn summary(report: &Report) -> String {
     let Report { counts, matches, alerts, late, .. } = report;
     format!(
         "{} events in {} lines ({} unreadable, {} too large, {} no audit events), {matches} matches ({late} late), {alerts} new alerts",

@@ -1,10 +1,16 @@
 //! What was typed becomes what was meant: durations, sizes, clusters and site lists, checked once.
 
+pub mod layers;
 pub mod run;
+pub mod schema;
+pub mod values;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use ipnet::IpNet;
+
+use crate::rules::Diagnostic;
 
 /// A value that cannot be understood, with what would be.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +36,17 @@ pub enum ConfigError {
         source: Box<serde_saphyr::Error>,
     },
     /// The daemon's configuration cannot be understood.
-    #[error("{file}: {what}")]
-    Run {
-        /// Its path.
-        file: String,
-        /// What is wrong, and what may have been meant.
-        what: String,
-    },
+    #[error("{0}")]
+    Run(Problems),
+    /// Not a rate.
+    #[error("{0:?} is not a rate: write so many per s, m or h, e.g. 10/s, 60/m")]
+    Rate(String),
+    /// Not a point in time.
+    #[error("{0:?} is not a time: write it as 2026-11-23T10:00:00Z")]
+    Time(String),
+    /// Not a socket address.
+    #[error("{0:?} is not a socket address: write an IP address and a port, e.g. 127.0.0.1:9090")]
+    Address(String),
     /// A trusted proxy is no network.
     #[error("{file}: trusted_proxies: {value:?} is neither an address nor a network such as 10.0.0.0/8")]
     Proxy {
@@ -45,6 +55,22 @@ pub enum ConfigError {
         /// The entry.
         value: String,
     },
+}
+
+/// Everything that is wrong with a configuration, each with its place.
+#[derive(Debug)]
+pub struct Problems {
+    /// In the order of places.
+    pub list: Vec<Diagnostic>,
+    /// The text of the file, to show lines of.
+    pub text: String,
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told: Vec<String> = self.list.iter().map(|problem| problem.render(Some(&self.text))).collect();
+        f.write_str(&told.join("\n"))
+    }
 }
 
 /// Reads `10s`, `500ms`, `5m`, `1h`, `2d` or `0` as microseconds.

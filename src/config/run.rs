@@ -1,21 +1,32 @@
-//! The configuration of the daemon: one YAML file, every key with its default here. Unknown keys are refused, because a
-//! misspelt one that is passed over in silence is a detection that is not there.
+//! The configuration of the daemon: every key with its default and its meaning stands here and in the files below, and
+//! nowhere else; the schema and docs/configuration.md are made of it. Unknown keys are refused, because a misspelt one that
+//! is passed over in silence is a detection that is not there.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
-use super::{ClusterFrom, ConfigError, duration_us, size_bytes};
+use super::layers::{Layers, Tree};
+use super::values::{Bytes, Micros, Scalar};
+use super::{ClusterFrom, ConfigError, Problems, schema};
 use crate::rules::pack::Pack;
-pub use http_sink::HttpSink;
+pub use kafka::{AlertKey, Distributed, KafkaClusterFrom, KafkaSink, KafkaSource};
+pub use route::{GroupKey, MatchConfig, OverrideConfig, RouteConfig, SilenceConfig};
+pub use sinks::{
+    Facility, FileSink, Fsync, HttpConfig, LokiSink, PagerdutySink, SearchSink, SinkConfig, SinkFormat, SinkKind,
+    StdoutSink, SyslogSink, WebhookSink,
+};
 
-mod http_sink;
+mod kafka;
+mod route;
+mod sinks;
 
 /// What `run` does.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct RunConfig {
     /// Name of the cluster; sources may name another.
     #[serde(default)]
@@ -32,66 +43,95 @@ pub struct RunConfig {
     /// What is particular to the site.
     #[serde(default)]
     pub site: Option<PathBuf>,
-    /// How far behind the newest event a match may arrive and still count; microseconds.
+    /// How far behind the newest event a match may arrive and still count.
     /// Unless said, 10 s for files and 60 s for webhooks; sources may have their own.
-    #[serde(default, deserialize_with = "maybe_duration")]
-    pub lateness: Option<i64>,
-    /// How far ahead of this machine's clock an event's time may be; microseconds, 0 is off.
-    #[serde(default = "max_skew_default", deserialize_with = "duration")]
-    pub max_skew: i64,
+    #[serde(default)]
+    pub lateness: Option<Micros>,
+    /// How far ahead of this machine's clock an event's time may be; 0 is off.
+    #[serde(default = "max_skew_default")]
+    pub max_skew: Micros,
     /// Longest line that is read, in bytes.
-    #[serde(default = "max_record_default", deserialize_with = "size")]
-    pub max_record: usize,
+    #[serde(default = "max_record_default")]
+    pub max_record: Bytes,
     /// Where events come from; at least one.
     pub sources: Vec<SourceConfig>,
-    /// Where state is kept.
+    /// Where state is kept; not with `distributed`.
+    #[serde(default)]
     pub store: StoreConfig,
+    /// Whether this is a member of many, with state in Kafka.
+    #[serde(default)]
+    pub distributed: Option<Distributed>,
     /// Where alerts go; standard output if nothing is said.
     #[serde(default = "sinks_default")]
     pub sinks: Vec<SinkConfig>,
+    /// What sinks are not told, for a time or for good. It is stored all the same.
+    #[serde(default)]
+    pub silences: Vec<SilenceConfig>,
+    /// Levels, thresholds and timespans of rules, without editing them; later entries win.
+    #[serde(default)]
+    pub overrides: Vec<OverrideConfig>,
     /// Where what could not be read is kept; nowhere if nothing is said.
     #[serde(default)]
     pub dead_letter: Option<DeadLetterConfig>,
     /// Where metrics and health are told; nowhere if nothing is said.
     #[serde(default)]
     pub admin: Option<AdminConfig>,
+    /// The shape of what is said on standard error.
+    #[serde(default)]
+    pub log_format: LogFormat,
+    /// Whether rules, site, sinks, routes, silences and overrides are read again when their files change. SIGHUP does it in
+    /// any case.
+    #[serde(default = "yes")]
+    pub reload_on_change: bool,
+}
+
+/// The shape of what is said on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// Where what could not be read is kept.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct DeadLetterConfig {
     /// The file.
     pub path: PathBuf,
     /// When it has so many bytes it becomes `PATH.1`, and the one before that is forgotten.
-    #[serde(default = "dead_letter_size_default", deserialize_with = "size")]
-    pub max_size: usize,
+    #[serde(default = "dead_letter_size_default")]
+    pub max_size: Bytes,
 }
 
 /// Where metrics and health are told.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct AdminConfig {
     /// Where to listen; this machine only, unless said.
     #[serde(default = "admin_listen_default")]
+    #[schemars(schema_with = "address_schema")]
     pub listen: SocketAddr,
 }
 
 /// A source of events.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum SourceConfig {
     /// Log files that are being written.
     File(FileSource),
     /// What an API server posts.
     Webhook(WebhookSource),
+    /// Topics of Kafka.
+    Kafka(KafkaSource),
 }
 
 /// What an API server posts.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct WebhookSource {
     /// Where to listen.
+    #[schemars(schema_with = "address_schema")]
     pub listen: SocketAddr,
     /// Certificates.
     #[serde(default)]
@@ -103,22 +143,21 @@ pub struct WebhookSource {
     #[serde(default)]
     pub insecure: bool,
     /// Largest body, in bytes.
-    #[serde(default = "max_body_default", deserialize_with = "size")]
-    pub max_body: usize,
-    /// How long a client may take to send a request's headers, and its body; microseconds.
-    #[serde(default = "timeout_default", deserialize_with = "duration")]
-    pub timeout: i64,
-    /// How far behind the newest event a match may arrive and still count; microseconds.
-    #[serde(default, deserialize_with = "maybe_duration")]
-    pub lateness: Option<i64>,
+    #[serde(default = "max_body_default")]
+    pub max_body: Bytes,
+    /// How long a client may take to send a request's headers, and its body.
+    #[serde(default = "timeout_default")]
+    pub timeout: Micros,
+    /// How far behind the newest event a match may arrive and still count.
+    #[serde(default)]
+    pub lateness: Option<Micros>,
     /// Name of the cluster, if it is not the one of the whole configuration.
     #[serde(default)]
     pub cluster: Option<String>,
 }
 
 /// Certificates and keys, as PEM files.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct TlsConfig {
     /// The certificate.
     pub cert_file: PathBuf,
@@ -130,27 +169,27 @@ pub struct TlsConfig {
 }
 
 /// Log files that are being written.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct FileSource {
     /// Paths and patterns. A path need not be there yet; rotated files are found beside their log.
     pub paths: Vec<String>,
     /// Where a log without a recorded position begins.
     #[serde(default)]
     pub start_at: Start,
-    /// How far behind the newest event a match may arrive and still count; microseconds.
-    #[serde(default, deserialize_with = "maybe_duration")]
-    pub lateness: Option<i64>,
+    /// How far behind the newest event a match may arrive and still count.
+    #[serde(default)]
+    pub lateness: Option<Micros>,
     /// Name of the cluster, if it is not the one of the whole configuration.
     #[serde(default)]
     pub cluster: Option<String>,
     /// How the cluster is found in a log's path.
     #[serde(default, deserialize_with = "cluster_from")]
+    #[schemars(schema_with = "cluster_from_schema")]
     pub cluster_from: Option<ClusterFrom>,
 }
 
 /// Where a log without a recorded position begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Start {
     /// With the oldest file there is.
@@ -161,100 +200,110 @@ pub enum Start {
 }
 
 /// Where state is kept.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub struct StoreConfig {
     /// The file.
     pub path: PathBuf,
-    /// How long alerts are kept; microseconds.
-    #[serde(default = "retention_default", deserialize_with = "duration")]
-    pub retention: i64,
-}
-
-/// Where alerts go.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum SinkConfig {
-    /// Standard output.
-    Stdout(StdoutSink),
-    /// A file that is added to.
-    File(FileSink),
-    /// Whatever takes `{"alerts": […]}`.
-    Webhook(HttpSink),
-    /// Prometheus Alertmanager; the url is that of `/api/v2/alerts`.
-    Alertmanager(HttpSink),
-    /// A Slack incoming webhook.
-    Slack(HttpSink),
-}
-
-/// Standard output.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StdoutSink {
-    /// The shape.
-    #[serde(default)]
-    pub format: SinkFormat,
-}
-
-/// A file that is added to.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileSink {
-    /// The file.
-    pub path: PathBuf,
-    /// The shape.
-    #[serde(default)]
-    pub format: SinkFormat,
-}
-
-/// The shape of alerts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SinkFormat {
-    /// Our own JSON lines.
-    #[default]
-    Json,
+    /// How long alerts are kept.
+    #[serde(default = "retention_default")]
+    pub retention: Micros,
 }
 
 impl RunConfig {
     /// Reads a configuration. Relative paths are taken from where the program runs.
     ///
     /// # Errors
-    /// What is wrong where, with the key that may have been meant.
+    /// Everything that is wrong, each with its place and the key that may have been meant.
     pub fn parse(file: &Path, text: &str) -> Result<RunConfig, ConfigError> {
-        let wrong = |what: String| ConfigError::Run { file: file.display().to_string(), what };
-        let config: RunConfig = serde_saphyr::from_str(text).map_err(|error| wrong(explain(&error.to_string())))?;
-        if config.sources.is_empty() {
-            return Err(wrong("sources: name at least one, e.g. {type: file, paths: [audit.log]}".to_owned()));
+        Self::layered(file, text, &Layers::default()).map(|(config, _)| config)
+    }
+
+    /// The same with what flags and the environment say. Gives what was put together as well.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn layered(file: &Path, text: &str, layers: &Layers) -> Result<(RunConfig, Value), ConfigError> {
+        let tree = Tree::read(file, text, layers);
+        let failed = |list| ConfigError::Run(Problems { list, text: text.to_owned() });
+        let (tree, mut problems) = tree.map_err(failed)?;
+        problems.extend(schema::check(tree.value()).into_iter().map(|problem| tree.locate(problem)));
+        if !problems.is_empty() {
+            return Err(failed(problems));
+        }
+        // What is left is told without its place: the schema knows all but relations.
+        let one = |what: String| failed(vec![tree.locate(schema::Problem::of_all(what))]);
+        let config: RunConfig = serde_json::from_value(tree.value().clone()).map_err(|error| one(error.to_string()))?;
+        let told: Vec<_> = config.relations().into_iter().map(|problem| tree.locate(problem)).collect();
+        match told.is_empty() {
+            true => Ok((config, tree.into_value())),
+            false => Err(failed(told)),
+        }
+    }
+
+    /// What is wrong between keys.
+    fn relations(&self) -> Vec<schema::Problem> {
+        let mut found = Vec::new();
+        if self.sources.is_empty() {
+            let what = "name at least one, e.g. {type: file, paths: [audit.log]}";
+            found.push(schema::Problem::at(["sources"], what));
         }
         let mut listening = BTreeSet::new();
-        for source in &config.sources {
+        for (at, source) in self.sources.iter().enumerate() {
             if let SourceConfig::Webhook(webhook) = source
                 && !listening.insert(webhook.listen)
             {
-                return Err(wrong(format!(
-                    "sources: two webhooks listen on {}; one is enough, for it takes any path",
-                    webhook.listen
-                )));
+                let what =
+                    format!("another webhook listens on {}; one is enough, for it takes any path", webhook.listen);
+                found.push(schema::Problem::at(["sources", &at.to_string(), "listen"], &what));
             }
         }
-        config.sources.iter().try_for_each(|source| source.check().map_err(wrong))?;
-        config.sinks.iter().try_for_each(|sink| sink.check().map_err(wrong))?;
-        Ok(config)
+        let mut groups = BTreeSet::new();
+        for (at, source) in self.sources.iter().enumerate() {
+            if let SourceConfig::Kafka(kafka) = source
+                && !groups.insert(&kafka.group)
+            {
+                let what = format!("another kafka source has the group {}; give each a group of its own", kafka.group);
+                found.push(schema::Problem::at(["sources", &at.to_string(), "group"], &what));
+            }
+        }
+        match &self.distributed {
+            Some(distributed) => {
+                let told = distributed.check(&self.sources, &self.sinks).err();
+                found.extend(told.map(|what| schema::Problem::at(["distributed"], &what)));
+            }
+            None if self.store.path.as_os_str().is_empty() => {
+                found.push(schema::Problem::at(["store"], "say where state is kept, e.g. store: {path: state.db}"));
+            }
+            None => {}
+        }
+        for (at, source) in self.sources.iter().enumerate() {
+            found.extend(source.check().err().map(|what| schema::Problem::at(["sources", &at.to_string()], &what)));
+        }
+        for (at, sink) in self.sinks.iter().enumerate() {
+            found.extend(sink.check().err().map(|what| schema::Problem::at(["sinks", &at.to_string()], &what)));
+        }
+        for (at, _) in self.overrides.iter().enumerate().filter(|(_, one)| one.rules.is_empty()) {
+            found.push(schema::Problem::at(["overrides", &at.to_string(), "rules"], "name at least one rule"));
+        }
+        let nought = |one: &OverrideConfig| one.threshold == Some(0) || one.timespan == Some(Micros(0));
+        for (at, _) in self.overrides.iter().enumerate().filter(|(_, one)| nought(one)) {
+            let what = "threshold and timespan must be more than 0";
+            found.push(schema::Problem::at(["overrides", &at.to_string()], what));
+        }
+        found
     }
-}
 
-impl RunConfig {
     /// How far behind the newest event a match of a source may arrive, microseconds: as the source says, as all of them do, or
     /// as its kind does.
-    pub fn lateness_us(&self, own: Option<i64>, of_kind: i64) -> i64 {
-        own.or(self.lateness).unwrap_or(of_kind)
+    pub fn lateness_us(&self, own: Option<Micros>, of_kind: i64) -> i64 {
+        own.or(self.lateness).map_or(of_kind, |lateness| lateness.0)
     }
 
     /// The greatest of all sources, microseconds.
     pub fn lateness_max_us(&self) -> i64 {
         let each = self.sources.iter().map(|source| match source {
             SourceConfig::File(file) => self.lateness_us(file.lateness, FILE_LATENESS_US),
+            SourceConfig::Kafka(kafka) => self.lateness_us(kafka.lateness, FILE_LATENESS_US),
             SourceConfig::Webhook(webhook) => self.lateness_us(webhook.lateness, WEBHOOK_LATENESS_US),
         });
         each.max().unwrap_or(FILE_LATENESS_US)
@@ -267,20 +316,11 @@ pub const FILE_LATENESS_US: i64 = 10_000_000;
 /// The same of webhooks, whose batches come late.
 pub const WEBHOOK_LATENESS_US: i64 = 60_000_000;
 
-impl SinkConfig {
-    fn check(&self) -> Result<(), String> {
-        match self {
-            SinkConfig::Stdout(_) | SinkConfig::File(_) => Ok(()),
-            SinkConfig::Webhook(sink) | SinkConfig::Alertmanager(sink) | SinkConfig::Slack(sink) => sink.check(),
-        }
-    }
-}
-
 impl SourceConfig {
     fn check(&self) -> Result<(), String> {
         match self {
             SourceConfig::File(source) if source.paths.is_empty() => {
-                Err("sources: a file source needs paths, e.g. paths: [audit.log]".to_owned())
+                Err("a file source needs paths, e.g. paths: [audit.log]".to_owned())
             }
             SourceConfig::Webhook(source) if !source.listen.ip().is_loopback() && !source.insecure => {
                 let knows =
@@ -288,117 +328,64 @@ impl SourceConfig {
                 match (&source.tls, knows) {
                     (Some(_), true) => Ok(()),
                     _ => Err(format!(
-                        "sources: the webhook on {} needs tls, and tls.client_ca_file or token_file, so that nobody but \
+                        "the webhook on {} needs tls, and tls.client_ca_file or token_file, so that nobody but \
                          the API server is heard; or insecure: true",
                         source.listen
                     )),
                 }
             }
+            SourceConfig::Kafka(source) => source.check(),
             _ => Ok(()),
         }
     }
 }
 
-/// Adds what may have been meant to what serde says of a key or a word that it does not know.
-fn explain(said: &str) -> String {
-    let unknown = said.contains("unknown field") || said.contains("unknown variant");
-    let (Some(name), true) = (said.split('`').nth(1), unknown) else { return said.to_owned() };
-    let expected = said.lines().next().and_then(|line| line.split_once("expected ")).map_or("", |(_, list)| list);
-    let known = expected.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let nearest = known.filter(|known| !known.is_empty()).map(|known| (distance(name, known), known)).min();
-    match nearest {
-        Some((far, known)) if far <= 1 + name.len() / 4 => format!("{said}; did you mean `{known}`?"),
-        _ => said.to_owned(),
-    }
+fn yes() -> bool {
+    true
 }
 
-/// How many letters have to be added, taken away or replaced.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = corner + usize::from(x != *y);
-            corner = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
+fn max_body_default() -> Bytes {
+    Bytes(32 << 20)
 }
 
-fn max_body_default() -> usize {
-    32 << 20
+fn timeout_default() -> Micros {
+    Micros(20_000_000)
 }
 
-fn timeout_default() -> i64 {
-    20_000_000
-}
-
-fn dead_letter_size_default() -> usize {
-    100 << 20
+fn dead_letter_size_default() -> Bytes {
+    Bytes(100 << 20)
 }
 
 fn admin_listen_default() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 9090))
 }
 
-fn max_skew_default() -> i64 {
-    300_000_000
+fn max_skew_default() -> Micros {
+    Micros(300_000_000)
 }
 
-fn max_record_default() -> usize {
-    16 << 20
+fn max_record_default() -> Bytes {
+    Bytes(16 << 20)
 }
 
-fn retention_default() -> i64 {
-    30 * 86_400_000_000
+fn retention_default() -> Micros {
+    Micros(30 * 86_400_000_000)
 }
 
 fn sinks_default() -> Vec<SinkConfig> {
-    vec![SinkConfig::Stdout(StdoutSink::default())]
-}
-
-fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
-    duration_us(&text(from)?).map_err(serde::de::Error::custom)
-}
-
-fn maybe_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
-    duration(from).map(Some)
-}
-
-fn size<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
-    size_bytes(&text(from)?).map_err(serde::de::Error::custom)
+    vec![SinkConfig::stdout()]
 }
 
 fn cluster_from<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ClusterFrom>, D::Error> {
-    ClusterFrom::parse(&text(from)?).map(Some).map_err(serde::de::Error::custom)
+    ClusterFrom::parse(&from.deserialize_any(Scalar)?).map(Some).map_err(serde::de::Error::custom)
 }
 
-/// A scalar as text: `0` is a number to YAML and a duration to us.
-fn text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    struct Scalar;
-    impl serde::de::Visitor<'_> for Scalar {
-        type Value = String;
+fn address_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "format": super::values::ADDRESS})
+}
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a text or a number")
-        }
-
-        fn visit_str<E>(self, text: &str) -> Result<String, E> {
-            Ok(text.to_owned())
-        }
-
-        fn visit_u64<E>(self, number: u64) -> Result<String, E> {
-            Ok(number.to_string())
-        }
-
-        fn visit_i64<E>(self, number: i64) -> Result<String, E> {
-            Ok(number.to_string())
-        }
-    }
-    from.deserialize_any(Scalar)
+fn cluster_from_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "format": super::values::CLUSTER_FROM})
 }
 
 #[cfg(test)]
@@ -414,13 +401,16 @@ mod tests {
     #[test]
     fn what_is_not_said_has_a_default() {
         let config = parse(SMALL).unwrap();
-        assert_eq!((config.lateness_max_us(), config.max_skew, config.max_record), (10_000_000, 300_000_000, 16 << 20));
-        assert_eq!(config.store.retention, 30 * 86_400_000_000);
-        assert!(matches!(config.sinks[..], [SinkConfig::Stdout(_)]));
+        assert_eq!(
+            (config.lateness_max_us(), config.max_skew.0, config.max_record.0),
+            (10_000_000, 300_000_000, 16 << 20)
+        );
+        assert_eq!(config.store.retention.0, 30 * 86_400_000_000);
+        assert!(matches!(config.sinks[..], [SinkConfig { kind: SinkKind::Stdout(_), .. }]));
         assert!(matches!(&config.sources[0], SourceConfig::File(file) if file.start_at == Start::Beginning));
         let more = format!("{SMALL}lateness: 0\nmax_skew: 1h\nmax_record: 1MiB\nsinks: []\ncluster: eu\n");
         let config = parse(&more).unwrap();
-        assert_eq!((config.lateness_max_us(), config.max_skew, config.max_record), (0, 3_600_000_000, 1 << 20));
+        assert_eq!((config.lateness_max_us(), config.max_skew.0, config.max_record.0), (0, 3_600_000_000, 1 << 20));
         assert!(config.sinks.is_empty() && config.cluster == "eu" && config.admin.is_none());
         let several = "store: {path: s.db}\nsources: [{type: file, paths: [a], lateness: 3s},
             {type: webhook, listen: '127.0.0.1:1'}, {type: webhook, listen: '127.0.0.1:2', lateness: 5s}]\n";
@@ -435,26 +425,45 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told() {
         for (text, said) in [
+            (format!("{SMALL}latenes: 3s"), "a.yaml:3:1: error[unknown-key]: `latenes`: there is no such key"),
             (format!("{SMALL}latenes: 3s"), "did you mean `lateness`?"),
-            (format!("{SMALL}zebra: 3s"), "unknown field `zebra`"),
+            (format!("{SMALL}zebra: 3s"), "`zebra`: there is no such key"),
             (format!("{SMALL}lateness: soon"), "is not a duration"),
+            (
+                format!("{SMALL}admin: {{listen: here}}"),
+                "a.yaml:3:17: error[value]: `admin.listen`: \"here\" is not a socket",
+            ),
             ("store: {path: s.db}\nsources: [{type: fil, paths: [a]}]".to_owned(), "did you mean `file`?"),
             ("store: {path: s.db}\nsources: [{type: file, path: [a]}]".to_owned(), "did you mean `paths`?"),
+            ("store: {path: s.db}\nsources: [{type: file, paths: a}]".to_owned(), "a list"),
             ("store: {path: s.db}\nsources: []".to_owned(), "name at least one"),
             ("store: {path: s.db}\nsources: [{type: file, paths: []}]".to_owned(), "needs paths"),
             ("store: {path: s.db}\nsources: [{type: webhook, listen: '0.0.0.0:9443'}]".to_owned(), "needs tls"),
             ("store: {path: s.db}\nsources: [{type: webhook, listen: here}]".to_owned(), "socket address"),
-            ("sources: [{type: file, paths: [a]}]".to_owned(), "store"),
-            (format!("{SMALL}sinks: [{{type: file}}]"), "path"),
+            ("sources: [{type: file, paths: [a]}]".to_owned(), "say where state is kept"),
+            (
+                "store: {path: s.db}\nsources: [{type: kafka, brokers: [a], topics: [b], topics2: [a]}]".to_owned(),
+                "did you mean `topics`?",
+            ),
+            (format!("{SMALL}sinks: [{{type: file}}]"), "`sinks[0].path` is missing"),
+            (format!("{SMALL}sinks: [{{path: a}}]"), "`sinks[0].type` is missing"),
             (format!("{SMALL}sinks: [{{type: webhok}}]"), "did you mean `webhook`?"),
-            (format!("{SMALL}sinks: [{{type: slack}}]"), "needs url or url_file"),
-            (format!("{SMALL}sinks: [{{type: slack, url: a, url_file: b}}]"), "not both"),
+            (format!("{SMALL}sinks: [{{type: slack}}]"), "needs url, url_file or url_env"),
+            (format!("{SMALL}sinks: [{{type: slack, url: a, url_file: b}}]"), "only one of"),
             (format!("{SMALL}sinks: [{{type: webhook, url: a, timeout: 0}}]"), "timeout"),
             (format!("{SMALL}sinks: [{{type: webhook, url: a, urls: b}}]"), "did you mean `url`?"),
+            (format!("{SMALL}cluster: a\ncluster: b"), "a.yaml:4"),
             ("{".to_owned(), "a.yaml"),
         ] {
             let error = parse(&text).unwrap_err();
-            assert!(error.contains(said) && error.starts_with("a.yaml: "), "{text}: {error}");
+            assert!(error.contains(said) && error.starts_with("a.yaml"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once() {
+        let error =
+            parse("sources: [{type: file, pathz: [a]}]\nstore: {path: s.db, retention: long}\nzebra: 1").unwrap_err();
+        assert_eq!(error.matches("error[").count(), 4, "{error}");
     }
 }

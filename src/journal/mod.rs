@@ -95,6 +95,8 @@ pub struct NewAlert {
     pub reference: String,
     /// Who did it.
     pub username: String,
+    /// Whether a correlation gave it; not stored by itself.
+    pub correlation: bool,
     /// The alert as a line of JSON.
     pub body: String,
 }
@@ -110,9 +112,23 @@ pub struct Commit {
     pub watermarks: Vec<(String, i64)>,
     /// Alerts; those whose id is known are dropped.
     pub alerts: Vec<NewAlert>,
-    /// Sinks, and the number of the last alert each has taken.
-    pub delivered: Vec<(String, i64)>,
+    /// How far sinks have got.
+    pub delivered: Vec<Delivered>,
 }
+
+/// How far a sink has got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// Its name.
+    pub sink: String,
+    /// The number of the last alert it has taken.
+    pub last: i64,
+    /// What it has to remember, if that is not what it was.
+    pub state: Option<String>,
+}
+
+/// How many bytes of alerts are read at once; one alert may be more.
+const ALERT_BYTES_AT_ONCE: usize = 4 << 20;
 
 impl Commit {
     /// Whether there is nothing to commit.
@@ -226,11 +242,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Commits everything, or nothing. Returns which of the alerts were new, by their places in `work`.
+    /// Commits everything, or nothing. Returns which of the alerts were new, by their places in
+    /// `work`, each with its number.
     ///
     /// # Errors
     /// The disk is full or broken; the same may be tried again later.
-    pub fn commit(&mut self, work: &Commit, now_us: i64) -> Result<Vec<usize>, JournalError> {
+    pub fn commit(&mut self, work: &Commit, now_us: i64) -> Result<Vec<(usize, i64)>, JournalError> {
         let transaction = self.db.transaction()?;
         let mut told = Vec::new();
         {
@@ -259,12 +276,13 @@ impl Journal {
             for (at, a) in work.alerts.iter().enumerate() {
                 let values = params![a.id, a.time_us, now_us, a.level as u8, a.rule, a.reference, a.username, a.body];
                 if tell.execute(values)? > 0 {
-                    told.push(at);
+                    told.push((at, transaction.last_insert_rowid()));
                 }
             }
-            let mut deliver = transaction.prepare_cached("UPDATE sinks SET delivered = ?2 WHERE name = ?1")?;
-            for (sink, seq) in &work.delivered {
-                deliver.execute(params![sink, seq])?;
+            let mut deliver = transaction
+                .prepare_cached("UPDATE sinks SET delivered = ?2, state = coalesce(?3, state) WHERE name = ?1")?;
+            for Delivered { sink, last, state } in &work.delivered {
+                deliver.execute(params![sink, last, state])?;
             }
         }
         transaction.commit()?;
@@ -307,13 +325,21 @@ impl Journal {
         Ok(gone)
     }
 
-    /// The number of the last alert that a sink has taken. A sink that is new begins with what comes from now on.
-    pub fn sink(&mut self, name: &str) -> Result<i64, JournalError> {
+    /// The number of the last alert that a sink has taken, and what it remembers. A sink that is new begins with what
+    /// comes from now on.
+    pub fn sink(&mut self, name: &str) -> Result<(i64, String), JournalError> {
         self.db.execute(
             "INSERT OR IGNORE INTO sinks(name, delivered) VALUES (?1, coalesce((SELECT max(seq) FROM alerts), 0))",
             [name],
         )?;
-        Ok(self.db.query_row("SELECT delivered FROM sinks WHERE name = ?1", [name], |row| row.get(0))?)
+        let known = "SELECT delivered, state FROM sinks WHERE name = ?1";
+        Ok(self.db.query_row(known, [name], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    }
+
+    /// The number of the newest alert; 0 if there is none.
+    pub fn newest_alert(&self) -> Result<i64, JournalError> {
+        let mut found = self.db.prepare_cached("SELECT coalesce(max(seq), 0) FROM alerts")?;
+        Ok(found.query_row([], |row| row.get(0))?)
     }
 
     /// Forgets sinks that are no longer configured: they would hold back old alerts for ever.
@@ -326,11 +352,17 @@ impl Journal {
         Ok(())
     }
 
-    /// Alerts behind number `seq`, with their numbers, at most `max`.
+    /// Alerts behind number `seq`, with their numbers, at most `max` and some megabytes.
     pub fn alerts_after(&self, seq: i64, max: u32) -> Result<Vec<(i64, String)>, JournalError> {
         let mut found = self.db.prepare_cached("SELECT seq, body FROM alerts WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-        let rows = found.query_map(params![seq, max], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let mut rows = found.query(params![seq, max])?;
+        let (mut alerts, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.next()?.filter(|_| bytes < ALERT_BYTES_AT_ONCE) {
+            let line: String = row.get(1)?;
+            bytes += line.len();
+            alerts.push((row.get(0)?, line));
+        }
+        Ok(alerts)
     }
 
     /// Hands out the alerts that answer a query, in the order of event time; `take` returns false to stop.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::JournalError;
 use crate::engine::CaptureTable;
-use crate::engine::matches::{CaptureId, ClusterId, Excerpt, Match, Stage, Trace, Value};
+use crate::engine::matches::{CaptureId, ClusterId, Excerpt, Match, SourceId, Stage, Trace, Value};
 use crate::rules::RuleSet;
 
 /// How far a source had been read when an entry was made.
@@ -69,6 +69,12 @@ impl Stored {
             excerpt: matched.trace.excerpt(),
             values: values.map(|(id, value)| (field(id), value.hash, value.shown().into_owned())).collect(),
         }
+    }
+
+    /// The same, of a source that has this number here.
+    pub fn of_source(mut self, source: SourceId) -> Stored {
+        self.excerpt.source = source;
+        self
     }
 
     /// The event time, microseconds.

@@ -5,7 +5,10 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use super::{Entry, JournalError};
 
 /// The version of the tables below, kept in the file's `user_version`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
+
+/// What turns each version into the next one, besides [`tell_clusters`].
+const STEPS: &[(i64, &str)] = &[(2, "ALTER TABLE sinks ADD COLUMN state TEXT NOT NULL DEFAULT ''")];
 
 const TABLES: &str = "
 CREATE TABLE streams(
@@ -21,7 +24,8 @@ CREATE TABLE alerts(
     stored_us INTEGER NOT NULL, level INTEGER NOT NULL, rule TEXT NOT NULL, reference TEXT NOT NULL,
     username TEXT NOT NULL, body TEXT NOT NULL) STRICT;
 CREATE INDEX alerts_by_time ON alerts(time_us);
-CREATE TABLE sinks(name TEXT PRIMARY KEY, delivered INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE sinks(
+    name TEXT PRIMARY KEY, delivered INTEGER NOT NULL, state TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
 ";
 
 /// Makes the tables in a new file, and sets how it is written: a commit is on the disk when it returns.
@@ -34,10 +38,14 @@ pub(super) fn prepare(db: &mut Connection) -> Result<(), JournalError> {
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found == 0 {
         transaction.execute_batch(TABLES)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    for (_, step) in STEPS.iter().filter(|(from, _)| found > 0 && *from >= found) {
+        transaction.execute_batch(step)?;
     }
     if found == 1 {
         tell_clusters(&transaction)?;
+    }
+    if found < VERSION {
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()?;

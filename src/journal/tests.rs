@@ -2,6 +2,7 @@ use super::*;
 
 fn alert(n: i64, level: u8, rule: &str, user: &str) -> NewAlert {
     NewAlert {
+        correlation: false,
         id: format!("id-{n}"),
         time_us: n,
         level: [Level::Informational, Level::Low, Level::Medium, Level::High, Level::Critical][usize::from(level)],
@@ -48,7 +49,7 @@ fn what_was_committed_is_there_again() {
         alerts: vec![alert(1, 3, "r", "alice"), alert(2, 1, "s", "bob"), alert(1, 3, "r", "alice")],
         delivered: Vec::new(),
     };
-    assert_eq!(journal.commit(&work, 100).unwrap(), [0, 1]);
+    assert_eq!(journal.commit(&work, 100).unwrap(), [(0, 1), (1, 2)]);
     assert!(journal.commit(&work, 100).unwrap().is_empty(), "a repeat is dropped by its id");
     let again = Commit { watermarks: vec![("c".into(), 3)], ..Commit::default() };
     journal.commit(&again, 100).unwrap();
@@ -89,13 +90,21 @@ fn answers_queries() {
 fn a_sink_gets_what_it_has_not_taken() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(&dir.path().join("state.db")).unwrap();
-    assert_eq!(journal.sink("stdout").unwrap(), 0);
+    assert_eq!(journal.sink("stdout").unwrap(), (0, String::new()));
     let alerts = (0..3).map(|n| alert(n, 0, "r", "u")).collect();
     journal.commit(&Commit { alerts, ..Commit::default() }, 0).unwrap();
     assert_eq!(journal.alerts_after(0, 2).unwrap().len(), 2);
-    journal.commit(&Commit { delivered: vec![("stdout".into(), 2)], ..Commit::default() }, 0).unwrap();
-    assert_eq!(journal.sink("stdout").unwrap(), 2);
-    assert_eq!(journal.sink("file").unwrap(), 3, "a new sink is not told the past");
+    journal
+        .commit(
+            &Commit {
+                delivered: vec![Delivered { sink: "stdout".into(), last: 2, state: Some("s".into()) }],
+                ..Commit::default()
+            },
+            0,
+        )
+        .unwrap();
+    assert_eq!(journal.sink("stdout").unwrap(), (2, "s".to_owned()));
+    assert_eq!(journal.sink("file").unwrap().0, 3, "a new sink is not told the past");
     // Only what every sink has taken may be forgotten.
     journal.prune([], 10).unwrap();
     assert_eq!(found(&journal, &Query::default()).len(), 1);
@@ -134,7 +143,8 @@ fn a_file_of_the_first_version_is_brought_up_to_date() {
     drop(journal);
     let db = Connection::open(&path).unwrap();
     db.execute_batch(
-        "DROP INDEX entries_by_cluster; ALTER TABLE entries DROP COLUMN cluster; PRAGMA user_version = 1;",
+        "DROP INDEX entries_by_cluster; ALTER TABLE entries DROP COLUMN cluster; ALTER TABLE sinks DROP COLUMN state;
+         PRAGMA user_version = 1;",
     )
     .unwrap();
     drop(db);
@@ -161,5 +171,5 @@ fn refuses_what_is_no_journal_of_its_own() {
     let db = Connection::open(&path).unwrap();
     db.pragma_update(None, "user_version", 99).unwrap();
     drop(db);
-    assert!(matches!(Journal::open(&path), Err(JournalError::Version { found: 99, known: 2 })));
+    assert!(matches!(Journal::open(&path), Err(JournalError::Version { found: 99, known: 3 })));
 }

@@ -7,9 +7,15 @@
 mod clock;
 mod deliver;
 mod follow;
+mod kafka;
+mod outlet;
+mod partition_key;
 mod posts;
 mod recover;
+mod reload;
 mod store;
+mod turns;
+mod waiting;
 mod watch;
 
 use std::sync::Arc;
@@ -18,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 
-use crate::alert::{Alert, Names, SourceName, meta};
+use crate::alert::{Alert, Kind, Names, SourceName, meta};
 use crate::config::ClusterFrom;
 use crate::engine::CaptureTable;
 use crate::engine::matches::{ClusterId, Firing, Match, Origin, SourceId};
@@ -31,13 +37,17 @@ use crate::source::replay::Limits;
 use crate::source::tail::StartAt;
 use crate::source::webhook::{Answered, Posted};
 use crate::worker::{Counts, Worker};
-pub use deliver::Sink;
 use follow::Stream;
+pub use kafka::Group;
+use kafka::Membership;
+pub use outlet::{Outlet, RateLimit, Sink};
+pub use reload::Reload;
 use watch::Watch;
 pub use watch::Watched;
 
-/// How long nothing is looked at when there is nothing to do.
-const POLL: Duration = Duration::from_millis(10);
+/// How long nothing is looked at when there is nothing to do: at least, and for each log, whose look costs a call.
+const POLL: Duration = Duration::from_millis(5);
+const POLL_PER_LOG: Duration = Duration::from_micros(20);
 /// How often logs are looked for that were not there before.
 const DISCOVER_EVERY: Duration = Duration::from_secs(1);
 /// How often positions are committed when nothing matches.
@@ -46,6 +56,8 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// How many blocks are worked on between two commits, at most.
 const BLOCKS_PER_COMMIT: usize = 16;
+/// How long is read, at most, while something is found that somebody waits for.
+const READ_FOR: Duration = Duration::from_millis(20);
 /// How long a commit that failed is waited for before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How long a sink is waited for when everything was read.
@@ -88,12 +100,13 @@ pub struct Posts {
 }
 
 /// What to do, and how.
-#[derive(Debug, Clone)]
 pub struct Plan {
     /// Logs to follow.
     pub follow: Vec<Follow>,
     /// Webhooks to take events from; not with `once`.
     pub posts: Vec<Posts>,
+    /// Groups of Kafka to read with.
+    pub groups: Vec<Group>,
     /// How they are cut.
     pub limits: Limits,
     /// The greatest lateness of any source, microseconds: of those that the journal knows and the plan does not.
@@ -104,6 +117,8 @@ pub struct Plan {
     pub retention_us: i64,
     /// Whether to stop when everything that is there was read.
     pub once: bool,
+    /// What takes the place of rules and sinks while it runs.
+    pub reloads: Option<Receiver<Reload>>,
 }
 
 /// The engine, ready to run.
@@ -124,6 +139,9 @@ pub enum LiveError {
     /// The journal could not be read, or not written at the end.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Kafka could not be read.
+    #[error(transparent)]
+    Kafka(#[from] crate::kafka::KafkaError),
     /// Standard output was closed by its reader.
     #[error("cannot write alerts: {0}")]
     Output(#[source] std::io::Error),
@@ -158,15 +176,24 @@ pub struct Report {
 #[derive(Default)]
 pub struct Outlets {
     /// Those who take alerts.
-    pub sinks: Vec<Box<dyn Sink>>,
+    pub sinks: Vec<Outlet>,
     /// What could not be read is kept there.
     pub dead: Option<DeadLetter>,
     /// How it goes.
     pub watched: Watched,
 }
 
+/// How somebody should take what is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grade {
+    /// It is as it should be.
+    Info,
+    /// Somebody should look at it.
+    Problem,
+}
+
 /// Tells people what they should know; one line each.
-pub type Log<'l> = &'l mut dyn FnMut(&str);
+pub type Log<'l> = &'l mut dyn FnMut(Grade, &str);
 
 /// A live run.
 pub struct Live<'l> {
@@ -181,6 +208,7 @@ pub struct Live<'l> {
     streams: Vec<Stream>,
     /// The streams of what is posted, by webhook.
     post_streams: Vec<usize>,
+    memberships: Vec<Membership>,
     /// What was posted and is not answered yet.
     owed: Vec<posts::Owed>,
     /// Sources that the journal knows, until it is known which of them are followed.
@@ -191,6 +219,10 @@ pub struct Live<'l> {
     /// What was committed last, by cluster.
     watermarks: Vec<Option<i64>>,
     pending: Commit,
+    /// When the events behind the alerts in `pending` were read.
+    pending_since: Vec<Instant>,
+    /// When the batch at hand was.
+    read_at: Instant,
     firings: Vec<Firing>,
     report: Report,
     clock: clock::Clock,
@@ -232,12 +264,15 @@ impl<'l> Live<'l> {
             log,
             streams: Vec::new(),
             post_streams: Vec::new(),
+            memberships: Vec::new(),
             owed: Vec::new(),
             restored: Vec::new(),
             names: Vec::new(),
             clusters: Vec::new(),
             watermarks: Vec::new(),
             pending: Commit::default(),
+            pending_since: Vec::new(),
+            read_at: now,
             firings: Vec::new(),
             report: Report::default(),
             clock: clock::Clock::default(),
@@ -253,6 +288,7 @@ impl<'l> Live<'l> {
         live.sinks = deliver::open(&mut live.journal, sinks)?;
         live.recover()?;
         live.open_posts()?;
+        live.join()?;
         Ok(live)
     }
 
@@ -267,37 +303,27 @@ impl<'l> Live<'l> {
             self.tick();
             self.observe();
             self.discover()?;
-            let moved = self.read_some() | self.take_posts();
+            self.tend_groups()?;
+            let moved = self.read_some()? | self.take_posts();
             self.silence();
             let due = self.pending.is_urgent() || self.committed_at.elapsed() >= COMMIT_EVERY;
             let stored = !due || self.commit();
             if stored {
                 self.answer_posts();
                 self.deliver()?;
+                self.reload()?;
                 self.prune();
             } else {
                 self.refuse_posts();
             }
             let nothing_left = !moved || !stored;
-            if stop.load(Ordering::Relaxed) || self.plan.once && nothing_left {
+            if stop.load(Ordering::Relaxed) || self.plan.once && nothing_left && self.is_read() {
                 return self.end();
             }
             if !stored {
                 self.hold_on(stop);
             } else if nothing_left {
-                self.wait_for_posts();
-            }
-        }
-    }
-
-    /// Tries to commit until it can be done, and reads nothing meanwhile.
-    fn hold_on(&mut self, stop: &AtomicBool) {
-        while !stop.load(Ordering::Relaxed) {
-            let _ = crossbeam_channel::never::<()>().recv_timeout(RETRY_AFTER);
-            self.observe();
-            self.refuse_posts();
-            if self.commit() {
-                return;
+                self.wait();
             }
         }
     }
@@ -314,11 +340,12 @@ impl<'l> Live<'l> {
         }
         self.deliver_within(if self.plan.once { SINKS_AT_LAST } else { SINKS_AT_STOP })?;
         self.commit_at_last()?;
+        self.leave_groups();
         if let Some(failure) = self.sinks.iter().find_map(deliver::Delivery::failure) {
             return Err(LiveError::Undelivered(failure));
         }
         self.report.broken += self.streams.iter().filter(|stream| stream.is_unreadable()).count() as u64;
-        self.report.late = self.core.windows.stats().late;
+        self.report.late += self.core.windows.stats().late;
         Ok(self.report)
     }
 
@@ -326,35 +353,19 @@ impl<'l> Live<'l> {
     fn tick(&mut self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
         if let Some(note) = self.clock.advance(now) {
-            (self.log)(&note);
+            (self.log)(Grade::Problem, &note);
         }
         let now = self.clock.now_us;
         let skew = (self.plan.max_skew_us > 0).then(|| (now + self.plan.max_skew_us, now));
         self.core.worker.settings_mut().skew = skew;
     }
 
-    /// Reads some blocks, from the stream that is furthest behind first. False if there was nothing to read.
-    fn read_some(&mut self) -> bool {
-        let mut moved = false;
-        for _ in 0..BLOCKS_PER_COMMIT {
-            // A stream with nothing to read lets the next one have its turn.
-            let mut order: Vec<usize> = (0..self.streams.len()).collect();
-            order.sort_by_key(|at| (self.streams[*at].known_front(), *at));
-            let next = order.into_iter().find_map(|at| Some((at, self.streams[at].read(self.plan.once)?)));
-            self.tell_notes();
-            let Some((at, batch)) = next else { break };
-            moved = true;
-            self.take(at, &batch);
-            self.streams[at].reuse(batch.bytes);
-        }
-        moved
-    }
-
     /// Matches one batch and folds it in. Returns how many events it held.
     fn take(&mut self, at: usize, batch: &Batch) -> u64 {
+        self.read_at = Instant::now();
         let mut result = self.core.worker.process(batch);
         self.count(batch, &result.counts);
-        self.keep_dead(batch, &result.problems);
+        self.keep_dead(batch, &result);
         self.report.matches += result.counts.repeated;
         let newest = result.newest_of_all();
         if result.is_elsewhere() {
@@ -397,24 +408,27 @@ impl<'l> Live<'l> {
         self.watch.batch(batch, name, counts);
         if let Some(why) = &batch.broken {
             self.report.broken += 1;
-            (self.log)(&format!("{name}: {why}"));
+            (self.log)(Grade::Problem, &format!("{name}: {why}"));
         }
         if counts.skewed > 0 && !self.skew_told {
             self.skew_told = true;
-            (self.log)(&format!(
-                "{name}: events are later than this machine's clock and max_skew; they are given the time at which they \
+            (self.log)(
+                Grade::Problem,
+                &format!(
+                    "{name}: events are later than this machine's clock and max_skew; they are given the time at which they \
                  came, and hold back correlations until the clocks agree"
-            ));
+                ),
+            );
         }
     }
 
     /// What the journal keeps of a batch that matched.
     fn entry(&self, source: SourceId, cluster: ClusterId, newest: Option<i64>, matches: &[Match]) -> Entry {
-        let streams = self.streams.iter().filter(|s| s.cluster == cluster && s.front.is_some());
+        let streams = self.streams.iter().filter(|s| s.cluster == cluster && s.known_front().is_some());
         Entry {
             source,
             cluster: self.clusters[cluster as usize].clone(),
-            marks: streams.map(|s| Mark { source: s.id, front: s.front, ended: s.ended }).collect(),
+            marks: streams.map(|s| Mark { source: s.id, front: s.known_front(), ended: s.ended }).collect(),
             watermark: self.core.windows.watermark(cluster),
             newest,
             matches: matches.iter().map(|m| Stored::new(m, &self.core.rules, &self.core.captures)).collect(),
@@ -447,11 +461,14 @@ impl<'l> Live<'l> {
             let rule = meta(firing.origin, &self.core.rules);
             // An alert is strings and numbers, which can always be written.
             let body = serde_json::to_string(&alert).unwrap_or_default();
+            // A correlation waited for its last event to be passed by the watermark: that is told by how old it is.
+            self.pending_since.push(self.read_at);
             self.pending.alerts.push(NewAlert {
                 time_us: alert.time_us,
                 level: rule.level,
                 rule: rule.id.clone(),
                 reference: rule.reference.clone().unwrap_or_default(),
+                correlation: alert.kind == Kind::Correlation,
                 username: alert.actor.username,
                 id: alert.id,
                 body,
@@ -459,26 +476,12 @@ impl<'l> Live<'l> {
         }
     }
 
-    /// Sources that have had nothing for twice the lateness no longer hold the watermark.
-    fn silence(&mut self) {
-        if self.plan.once {
-            return;
-        }
-        let idle_after = |s: &Stream| Duration::from_micros(s.lateness_us.max(0) as u64 * 2);
-        for stream in self.streams.iter_mut().filter(|s| !s.ended && s.idle_since.elapsed() >= idle_after(s)) {
-            stream.ended = true;
-            stream.moved = true;
-            self.core.windows.finish_source(stream.id, &mut self.firings);
-        }
-        self.store_firings();
-    }
-
     fn tell_notes(&mut self) {
         for note in self.streams.iter_mut().flat_map(Stream::take_notes) {
-            (self.log)(&note);
+            (self.log)(Grade::Info, &note);
         }
         for note in self.plan.posts.iter().flat_map(|posts| posts.notes.try_iter()) {
-            (self.log)(&note);
+            (self.log)(Grade::Info, &note);
         }
     }
 }

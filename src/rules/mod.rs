@@ -1,5 +1,6 @@
 //! Rules: files in, one [`RuleSet`] and its diagnostics out. Every dialect lowers to [`expr::Expr`].
 
+pub mod adjust;
 mod chain;
 pub mod codes;
 pub mod condition;
@@ -24,6 +25,7 @@ pub mod suggest;
 mod threshold;
 pub mod yaml;
 
+pub use adjust::Adjustment;
 pub use diagnostic::{Diagnostic, Severity};
 pub use load::{check, load};
 pub use suggest::suggest;
@@ -55,7 +57,9 @@ impl SourceFile {
 }
 
 /// Severity of a rule (Sigma specification v2.1.0, `level`), lowest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// For reports; not meant to notify anybody.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Level, Meta, RuleSet};
 
 /// A choice of rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pack {
     /// Level low and above: what notifies somebody.

@@ -6,7 +6,11 @@ pub mod falco;
 pub mod file;
 pub mod http;
 pub mod json;
+pub mod kafka;
 pub mod ocsf;
+pub mod route;
+pub mod shape;
+pub mod syslog;
 pub mod table;
 pub mod text;
 

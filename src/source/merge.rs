@@ -83,6 +83,7 @@ impl Merge {
             last: block.last,
             broken,
             lost,
+            ..Batch::default()
         })
     }
 

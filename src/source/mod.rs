@@ -4,6 +4,7 @@
 mod ahead;
 pub mod decode;
 pub mod discover;
+pub mod kafka;
 pub mod merge;
 mod parts;
 pub mod replay;
@@ -58,6 +59,9 @@ pub struct Batch {
     pub offset: u64,
     /// Whole lines; the last one of an input may lack its newline.
     pub bytes: Vec<u8>,
+    /// Where the records end that `bytes` is made of, if it is made of records: each is read by itself. Empty for what is
+    /// one stream of lines.
+    pub records: Vec<Record>,
     /// Lines longer than the limit that stood directly before `bytes` and were skipped: their offsets and lengths.
     pub oversized: Vec<Oversized>,
     /// Whether this is the input's last batch (it may be empty).
@@ -66,6 +70,26 @@ pub struct Batch {
     pub broken: Option<String>,
     /// Whether `broken` is an error of the machine (the file could not be opened or read), not damage in the data.
     pub lost: bool,
+}
+
+impl Batch {
+    /// Where the document that begins at this place of `bytes` stands in the input: for records, the offset of its record.
+    pub fn offset_of(&self, at: usize) -> u64 {
+        if self.records.is_empty() {
+            return self.offset + at as u64;
+        }
+        let record = self.records.partition_point(|record| record.end <= at);
+        self.records.get(record).or(self.records.last()).map_or(self.offset, |record| record.offset)
+    }
+}
+
+/// A record of a log of records (Kafka).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// Where it ends in the batch's bytes.
+    pub end: usize,
+    /// Its offset in its partition.
+    pub offset: u64,
 }
 
 /// A line that was longer than the record limit and was not kept.

@@ -39,7 +39,18 @@ impl Daemon {
 
     /// Runs it until the guard is dropped.
     pub fn start(&self) -> Running {
-        let mut child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        self.start_with(&[])
+    }
+
+    /// The same with variables of the environment.
+    pub fn start_with(&self, environment: &[(&str, &str)]) -> Running {
+        let mut child = self
+            .command()
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let err = BufReader::new(child.stderr.take().unwrap());
         let out = BufReader::new(child.stdout.take().unwrap());
         let mut running = Running { child, err, out, said: String::new() };
@@ -119,6 +130,18 @@ impl Running {
             }
             assert!(self.err.read_line(&mut self.said).unwrap() > 0, "ended without {what:?}: {}", self.said);
         }
+    }
+
+    /// Waits until it has said it so many times.
+    pub fn wait_for_times(&mut self, what: &str, times: usize) {
+        while self.said.matches(what).count() < times {
+            assert!(self.err.read_line(&mut self.said).unwrap() > 0, "ended without {what:?}: {}", self.said);
+        }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The next alert that it tells.

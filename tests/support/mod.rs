@@ -1,6 +1,7 @@
 //! What the tests of the command line share: running it, and logs made up for it.
 
 pub mod daemon;
+pub mod kafka;
 pub mod logs;
 
 use std::ffi::OsStr;

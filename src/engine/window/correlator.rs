@@ -11,6 +11,11 @@ use crate::engine::CaptureTable;
 use crate::engine::matches::{ClusterId, Firing, Match, SourceId};
 use crate::rules::RuleSet;
 
+/// What a group takes, with what is counted in it; most see one match.
+const GROUP_BYTES: usize = 64;
+/// What a match takes that waits, with its share of its sheet.
+const MATCH_BYTES: usize = 512;
+
 /// All windows of all correlations.
 #[derive(Debug)]
 pub struct Correlator {
@@ -148,6 +153,13 @@ impl Correlator {
     /// What was counted so far.
     pub fn stats(&self) -> &WindowStats {
         &self.shared.stats
+    }
+
+    /// What the state takes, in bytes: evidence as it is; groups, requests and matches that wait by their usual size.
+    pub fn memory(&self) -> usize {
+        let groups = self.shared.stats.live_keys.iter().sum::<u64>() as usize * GROUP_BYTES;
+        let lanes = self.lanes.values().map(Lane::memory).sum::<usize>();
+        groups + lanes + self.shared.stats.buffered as usize * MATCH_BYTES
     }
 
     /// A cluster's watermark, microseconds: no match earlier than that enters windows any more. `None` while nothing is

@@ -53,6 +53,11 @@ impl Evidence {
         Evidence { blocks: VecDeque::new(), spare: None, first: 0, next: 0, bytes: 0, max }
     }
 
+    /// What it takes, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes
+    }
+
     /// Keeps a trace, evicting the oldest if there is no room (itself, if it has none at all). Returns its number.
     pub(super) fn push(&mut self, trace: &Trace, stats: &mut WindowStats) -> u64 {
         let (number, brief) = (self.next, trace.brief());

@@ -191,6 +191,11 @@ impl Lane {
         }
     }
 
+    /// What requests and evidence take, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.seen.memory() + self.windows.memory()
+    }
+
     /// Takes a match in, at the watermark of this moment. `before` is the newest time of its source before it.
     pub(super) fn take(
         &mut self,

@@ -39,6 +39,11 @@ impl Seen {
         }
     }
 
+    /// What it takes, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.entries.len() * 16
+    }
+
     /// A match is released into windows at time `at` (which never goes back): what was known of it before.
     pub(super) fn release(&mut self, key: Key, at: i64, stats: &mut WindowStats) -> Sight {
         self.see(&key, at, false, stats)

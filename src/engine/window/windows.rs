@@ -82,6 +82,11 @@ impl Windows {
         }
     }
 
+    /// What the evidence takes, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.evidence.memory()
+    }
+
     /// Feeds all matches of one time and identity, in event order. What fires is appended to `fired` (emptied before).
     pub(super) fn run(
         &mut self,

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::super::CLUSTERS_MAX;
-use super::{DISCOVER_EVERY, Follow, Live, LiveError, Plan};
+use super::kafka::{self, Feed};
+use super::{DISCOVER_EVERY, Follow, Grade, Live, LiveError, Plan};
 use crate::alert::SourceName;
 use crate::engine::matches::{ClusterId, SourceId};
 use crate::journal::StreamRow;
@@ -25,10 +26,16 @@ pub(super) struct Stream {
     pub(super) cluster: ClusterId,
     /// None for one whose events are posted.
     tail: Option<Tail>,
+    /// For a partition of Kafka.
+    pub(super) feed: Option<Feed>,
+    /// For what a partition tells of another cluster: the partition's stream.
+    pub(super) parent: Option<SourceId>,
     /// Newest event time read.
     pub(super) front: Option<i64>,
     /// Time of its first event, before anything was read.
-    first: Option<i64>,
+    pub(super) first: Option<i64>,
+    /// Newest event time of everything in it, of other clusters too.
+    pub(super) read_to: Option<i64>,
     /// Whether it holds no watermark.
     pub(super) ended: bool,
     /// How far behind its newest event a match may be, microseconds.
@@ -41,27 +48,46 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// How far it has got, for the order of reading.
+    /// Where it holds the watermark of its cluster, without the lateness.
     pub(super) fn known_front(&self) -> Option<i64> {
         self.front.max(self.first)
     }
 
-    /// The next batch, if there is something to read.
-    pub(super) fn read(&mut self, to_the_end: bool) -> Option<Batch> {
+    /// How far it was read, whatever cluster that was of: for the order of reading.
+    pub(super) fn reach(&self) -> Option<i64> {
+        self.known_front().max(self.read_to)
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether there is more of it that did not come yet.
+    pub(super) fn is_awaited(&self, once: bool) -> bool {
+        self.feed.as_ref().is_some_and(|feed| feed.is_awaited(once))
+    }
+
+    /// The next batch, if there is something to read, and the cluster that it names.
+    pub(super) fn read(&mut self, to_the_end: bool) -> Option<(Batch, Option<String>)> {
+        if let Some(feed) = &mut self.feed {
+            let (batch, cluster) = feed.read(std::mem::take(&mut self.buffer), to_the_end)?;
+            self.moved = true;
+            return Some((Batch { source: self.id, cluster: self.cluster, ..batch }, cluster));
+        }
         let block = self.tail.as_mut()?.next_block(std::mem::take(&mut self.buffer), to_the_end)?;
         self.idle_since = Instant::now();
         self.moved = true;
-        Some(Batch {
-            seq: 0,
+        let batch = Batch {
             source: self.id,
             cluster: self.cluster,
             offset: block.offset,
             bytes: block.bytes,
             oversized: block.oversized,
-            last: false,
             lost: block.broken.as_ref().is_some_and(|broken| broken.lost),
             broken: block.broken.map(|broken| broken.why),
-        })
+            ..Batch::default()
+        };
+        Some((batch, None))
     }
 
     /// Takes a batch's memory back.
@@ -77,7 +103,8 @@ impl Stream {
     }
 
     pub(super) fn take_notes(&mut self) -> Vec<String> {
-        self.tail.as_mut().map(Tail::take_notes).unwrap_or_default()
+        let of_feed = self.feed.as_mut().map(Feed::take_notes);
+        of_feed.or_else(|| self.tail.as_mut().map(Tail::take_notes)).unwrap_or_default()
     }
 
     /// What the journal keeps of it.
@@ -88,7 +115,10 @@ impl Stream {
             cluster: clusters[self.cluster as usize].clone(),
             front: self.front,
             ended: self.ended,
-            position: self.tail.as_ref().map(Tail::position).unwrap_or_default(),
+            position: match &self.feed {
+                Some(feed) => feed.position(),
+                None => self.tail.as_ref().map(Tail::position).unwrap_or_default(),
+            },
         }
     }
 }
@@ -146,16 +176,18 @@ impl Live<'_> {
 
     fn follow(&mut self, follow: &Follow, base: &Path) -> Result<(), LiveError> {
         let key = format!("{KEY}{}", base.display());
-        if self.streams.iter().any(|stream| stream.key == key) || self.streams.len() >= STREAMS_MAX {
+        let logs = self.streams.iter().filter(|stream| stream.tail.is_some()).count();
+        if self.streams.iter().any(|stream| stream.key == key) || logs >= STREAMS_MAX {
             return Ok(());
         }
         let path = base.to_string_lossy();
         let cluster = follow.cluster_from.as_ref().and_then(|from| from.find(&path)).unwrap_or(&follow.cluster);
         self.stream(&key, cluster, follow.lateness_us, Some((base, follow.start)))?;
-        if self.streams.len() == STREAMS_MAX {
-            (self.log)(&format!(
-                "{STREAMS_MAX} logs are followed, further ones are not: name fewer with sources.paths"
-            ));
+        if logs + 1 == STREAMS_MAX {
+            (self.log)(
+                Grade::Problem,
+                &format!("{STREAMS_MAX} logs are followed, further ones are not: name fewer with sources.paths"),
+            );
         }
         Ok(())
     }
@@ -178,7 +210,10 @@ impl Live<'_> {
             cluster,
             tail: log.map(|(base, start)| Tail::new(base, start, &row.position, self.plan.limits)),
             front: row.front,
+            feed: None,
+            parent: None,
             first: None,
+            read_to: None,
             ended: row.ended,
             lateness_us,
             idle_since: Instant::now(),
@@ -211,11 +246,10 @@ impl Live<'_> {
         if self.names.len() <= at {
             self.names.resize(at + 1, SourceName { kind: "", name: String::new() });
         }
-        let (kind, name) = match (row.key.strip_prefix(KEY), row.key.strip_prefix("webhook:")) {
-            (Some(path), _) => ("file", path),
-            (None, Some(address)) => ("webhook", address),
-            (None, None) => ("", row.key.as_str()),
-        };
+        let of_webhook = || row.key.strip_prefix("webhook:").map(|address| ("webhook", address));
+        let of_kafka = || kafka::name_of(&row.key).map(|name| ("kafka", name));
+        let of_log = row.key.strip_prefix(KEY).map(|path| ("file", path));
+        let (kind, name) = of_log.or_else(of_webhook).or_else(of_kafka).unwrap_or(("", row.key.as_str()));
         self.names[at] = SourceName { kind, name: name.to_owned() };
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Live, LiveError, POLL};
+use super::{Live, LiveError};
 use crate::source::Batch;
 use crate::source::webhook::{Answer, Posted};
 
@@ -26,15 +26,6 @@ impl Live<'_> {
             self.post_streams.push(at);
         }
         Ok(())
-    }
-
-    /// Waits a moment for something to be posted.
-    pub(super) fn wait_for_posts(&self) {
-        let mut select = crossbeam_channel::Select::new();
-        for posts in &self.plan.posts {
-            select.recv(&posts.posted);
-        }
-        let _ = select.ready_timeout(POLL);
     }
 
     /// Works on what was posted. False if there was nothing.

@@ -1,7 +1,7 @@
 //! After a start: the journal's matches are folded into windows again.
 
 use super::follow::lateness_of;
-use super::{Live, LiveError};
+use super::{Grade, Live, LiveError};
 use crate::journal::Restorer;
 use crate::rules::{Input, RuleSet};
 
@@ -74,7 +74,10 @@ impl Live<'_> {
         told.clear();
         if self.report.rules_gone > 0 {
             let gone = self.report.rules_gone;
-            (self.log)(&format!("store: {gone} matches of rules that are no longer loaded were left out"));
+            (self.log)(
+                Grade::Problem,
+                &format!("store: {gone} matches of rules that are no longer loaded were left out"),
+            );
         }
         Ok(())
     }

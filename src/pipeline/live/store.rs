@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{LAST_TRIES, Live, LiveError, PRUNE_EVERY, RETRY_AFTER};
+use super::kafka::Feed;
+use super::{Grade, LAST_TRIES, Live, LiveError, PRUNE_EVERY, RETRY_AFTER};
 use crate::engine::matches::ClusterId;
 use crate::journal::JournalError;
 
@@ -32,6 +33,7 @@ impl Live<'_> {
     fn gather(&mut self) {
         for stream in self.streams.iter_mut().filter(|s| s.moved) {
             stream.moved = false;
+            stream.feed.iter_mut().for_each(Feed::gather);
             let row = stream.row(&self.clusters);
             self.pending.streams.retain(|known| known.id != row.id);
             self.pending.streams.push(row);
@@ -63,28 +65,34 @@ impl Live<'_> {
         self.report.commit_failures += 1;
         self.watch.metrics.commit(false);
         if !std::mem::replace(&mut self.stuck, true) {
-            (self.log)(&format!("{error}; nothing is read until it can be written, trying again"));
+            (self.log)(Grade::Problem, &format!("{error}; nothing is read until it can be written, trying again"));
         }
     }
 
     /// It was written.
     pub(super) fn store_works(&mut self) {
         if std::mem::take(&mut self.stuck) {
-            (self.log)("store: can be written again; reading goes on");
+            (self.log)(Grade::Info, "store: can be written again; reading goes on");
         }
     }
 
     /// What waited is stored; so many of its alerts were not known before.
-    fn stored(&mut self, new: &[usize]) {
+    fn stored(&mut self, new: &[(usize, i64)]) {
         self.report.alerts += new.len() as u64;
         self.watch.metrics.commit(true);
+        self.streams.iter_mut().filter_map(|stream| stream.feed.as_mut()).for_each(Feed::stored);
         for (cluster, time) in &self.pending.watermarks {
             self.watch.watermark(cluster, *time);
         }
-        for alert in new.iter().filter_map(|at| self.pending.alerts.get(*at)) {
-            self.watch.metrics.alert(&alert.rule, alert.level.name());
+        for (at, number) in new {
+            let (Some(alert), Some(since)) = (self.pending.alerts.get(*at), self.pending_since.get(*at)) else {
+                continue;
+            };
+            self.watch.alert(&alert.rule, alert.level.name());
+            self.watch.stored(*number, alert.correlation, *since);
         }
         self.pending.clear();
+        self.pending_since.clear();
     }
 
     /// Now and then, forgets what is old.
@@ -111,7 +119,7 @@ impl Live<'_> {
         match self.journal.prune(old, self.clock.now_us.saturating_sub(self.plan.retention_us)) {
             Ok(gone) => gone > 0,
             Err(error) => {
-                (self.log)(&format!("{error}; old alerts could not be removed"));
+                (self.log)(Grade::Problem, &format!("{error}; old alerts could not be removed"));
                 false
             }
         }

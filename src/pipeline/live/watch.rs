@@ -1,18 +1,23 @@
 //! What the outside is told of a live run: metrics and health.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Live;
+use super::{Grade, Live};
 use crate::admin::Health;
 use crate::engine::matches::{Match, SourceId};
+use crate::engine::window::WindowStats;
 use crate::metrics::Metrics;
 use crate::rules::RuleSet;
+use crate::sink::kafka::Letter;
 use crate::source::Batch;
-use crate::worker::{Counts, Problem, ProblemKind};
+use crate::worker::{BatchResult, Counts, Problem, ProblemKind};
 
 /// How often what is counted elsewhere is brought into the metrics.
 const OBSERVE_EVERY: Duration = Duration::from_millis(500);
+/// So many stored alerts are remembered with the time at which they were read, until all sinks have them.
+const STORED_MAX: usize = 10_000;
 
 /// Where a live run tells how it is.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +39,13 @@ pub(super) struct Watch {
     clusters: Vec<(String, String)>,
     /// By rule, since the last time.
     matches: Vec<u64>,
+    /// What of the windows' counts was told.
+    told: WindowStats,
+    /// The newest time of each source and each cluster, by label.
+    fronts: Vec<(String, i64)>,
+    watermarks: Vec<(String, i64)>,
+    /// Alerts that not every sink has: their numbers, whether of correlations, and when they were read.
+    stored: VecDeque<(i64, bool, Instant)>,
     observed_at: Option<Instant>,
 }
 
@@ -42,7 +54,60 @@ impl Watch {
         let Watched { metrics, health } = watched;
         metrics.know_rules(rules);
         let matches = vec![0; rules.rules.len()];
-        Watch { metrics, health, sources: Vec::new(), clusters: Vec::new(), matches, observed_at: None }
+        metrics.started();
+        Watch {
+            metrics,
+            health,
+            sources: Vec::new(),
+            clusters: Vec::new(),
+            matches,
+            told: WindowStats::default(),
+            fronts: Vec::new(),
+            watermarks: Vec::new(),
+            stored: VecDeque::new(),
+            observed_at: None,
+        }
+    }
+
+    /// Other rules run from now on; `told` is what their windows have counted while they were folded back.
+    pub(super) fn reloaded(&mut self, rules: &RuleSet, told: &WindowStats) {
+        self.metrics.forget_correlations();
+        self.metrics.know_rules(rules);
+        self.matches = vec![0; rules.rules.len()];
+        self.told = told.clone();
+    }
+
+    /// An alert was stored for the first time.
+    pub(super) fn alert(&self, rule: &str, level: &str) {
+        self.metrics.alert(rule, level);
+    }
+
+    /// The alert of this number was read then.
+    pub(super) fn stored(&mut self, number: i64, correlation: bool, since: Instant) {
+        if self.stored.len() >= STORED_MAX {
+            self.stored.pop_front();
+        }
+        self.stored.push_back((number, correlation, since));
+    }
+
+    /// A sink has the alerts behind one number, through another.
+    pub(super) fn delivered(&self, sink: &str, before: i64, through: i64, spent: Option<Duration>) {
+        if let Some(spent) = spent {
+            self.metrics.delivery(sink, spent);
+        }
+        let first = self.stored.partition_point(|(number, ..)| *number <= before);
+        for (number, correlation, since) in self.stored.range(first..) {
+            if *number > through {
+                break;
+            }
+            self.metrics.latency(sink, if *correlation { "correlation" } else { "rule" }, since.elapsed());
+        }
+    }
+
+    /// All sinks have the alerts through this number.
+    pub(super) fn forget_through(&mut self, number: i64) {
+        let gone = self.stored.partition_point(|(known, ..)| *known <= number);
+        self.stored.drain(..gone);
     }
 
     /// A batch of the source of this name was worked on.
@@ -66,10 +131,11 @@ impl Watch {
     }
 
     /// A source has got so far.
-    pub(super) fn front(&self, source: SourceId, front: Option<i64>) {
+    pub(super) fn front(&mut self, source: SourceId, front: Option<i64>) {
         let label = self.sources.get(source as usize).and_then(Option::as_ref);
         if let Some((label, time)) = label.zip(front) {
             self.metrics.newest(label, time);
+            put(&mut self.fronts, label, time);
         }
     }
 
@@ -92,16 +158,32 @@ impl Watch {
             self.clusters.push((cluster.to_owned(), self.metrics.cluster_label(cluster)));
             self.clusters.len() - 1
         });
-        self.metrics.watermark(&self.clusters[known].1, time);
+        let label = &self.clusters[known].1;
+        self.metrics.watermark(label, time);
+        put(&mut self.watermarks, label, time);
     }
+}
+
+/// Remembers a time of a label. There are only so many labels.
+fn put(times: &mut Vec<(String, i64)>, label: &str, time: i64) {
+    match times.iter_mut().find(|(known, _)| known == label) {
+        Some((_, known)) => *known = time,
+        None => times.push((label.to_owned(), time)),
+    }
+}
+
+/// Whether a problem is a document that could not be read.
+fn is_counted(problem: &Problem) -> bool {
+    matches!(problem.kind, ProblemKind::Unreadable | ProblemKind::TooLarge)
 }
 
 impl Live<'_> {
     /// Keeps what could not be read. That it cannot be kept must not stop what can be read.
-    pub(super) fn keep_dead(&mut self, batch: &Batch, problems: &[Problem]) {
+    pub(super) fn keep_dead(&mut self, batch: &Batch, result: &BatchResult) {
+        self.keep_dead_records(batch, result);
+        let problems = &result.problems;
         let Some(dead) = &mut self.dead else { return };
         let name = self.names.get(batch.source as usize).map_or("", |name| name.name.as_str());
-        let counted = |kind| matches!(kind, ProblemKind::Unreadable | ProblemKind::TooLarge);
         let mut documents = 0;
         let mut kept = Ok(());
         for skipped in &batch.oversized {
@@ -109,7 +191,7 @@ impl Live<'_> {
             let why = format!("too large: a line of {} bytes was skipped", skipped.bytes);
             kept = kept.and_then(|()| dead.write(name, None, skipped.offset, &why, None));
         }
-        for problem in problems.iter().filter(|problem| counted(problem.kind)) {
+        for problem in problems.iter().filter(|problem| is_counted(problem)) {
             documents += 1;
             let raw = batch.bytes.get(problem.range.clone()).filter(|raw| !raw.is_empty());
             kept = kept.and_then(|()| dead.write(name, None, problem.offset, &problem.why, raw));
@@ -122,10 +204,38 @@ impl Live<'_> {
         match kept {
             Ok(()) => self.dead_failed = false,
             Err(error) if !std::mem::replace(&mut self.dead_failed, true) => {
-                (self.log)(&format!("dead_letter: {error}; what cannot be read is counted, but not kept"));
+                (self.log)(
+                    Grade::Problem,
+                    &format!("dead_letter: {error}; what cannot be read is counted, but not kept"),
+                );
             }
             Err(_) => {}
         }
+    }
+
+    /// Sends to a topic of its own what of a topic could not be read, or is no audit event.
+    fn keep_dead_records(&mut self, batch: &Batch, result: &BatchResult) {
+        if batch.records.is_empty() && batch.oversized.is_empty() {
+            return;
+        }
+        let metrics = self.watch.metrics.clone();
+        let Some((dead, topic, partition)) = self.dead_topic(batch.source) else { return };
+        let mut keep = |offset, why: &str, raw: &[u8]| dead.send(&Letter { topic, partition, offset, why, raw });
+        for skipped in &batch.oversized {
+            keep(skipped.offset, &format!("too large: {} bytes", skipped.bytes), &[]);
+        }
+        for problem in result.problems.iter().filter(|problem| is_counted(problem)) {
+            keep(problem.offset, &problem.why, batch.bytes.get(problem.range.clone()).unwrap_or_default());
+        }
+        for range in &result.strangers {
+            let raw = batch.bytes.get(range.clone()).unwrap_or_default();
+            keep(batch.offset_of(range.start), "no audit event", raw);
+        }
+        let (kept, lost) = dead.settle();
+        metrics.dead(true, kept);
+        metrics.dead(false, lost);
+        let said = dead.take_notes();
+        said.iter().for_each(|note| (self.log)(Grade::Info, note));
     }
 
     /// A sign of life; now and then, with what was counted elsewhere.
@@ -134,22 +244,36 @@ impl Live<'_> {
         if self.watch.observed_at.is_some_and(|at| at.elapsed() < OBSERVE_EVERY) {
             return;
         }
+        self.observe_now();
+    }
+
+    /// Brings what was counted elsewhere into the metrics.
+    pub(super) fn observe_now(&mut self) {
         self.watch.observed_at = Some(Instant::now());
         for stream in &self.streams {
             let name = self.names.get(stream.id as usize).map_or("", |name| name.name.as_str());
             self.watch.failing(stream.id, name, stream.is_unreadable());
         }
-        let Watch { metrics, matches, .. } = &mut self.watch;
+        let Watch { metrics, matches, told, fronts, watermarks, .. } = &mut self.watch;
         for (rule, count) in self.core.rules.rules.iter().zip(matches).filter(|(_, count)| **count > 0) {
             metrics.matched(&rule.meta, std::mem::take(count));
         }
-        metrics.windows(self.core.windows.stats());
+        let windows = &self.core.windows;
+        metrics.windows(&self.core.rules, windows.stats(), told, windows.memory());
+        told.clone_from(windows.stats());
         metrics.store_bytes(self.journal.bytes());
-        metrics.clock(self.clock.now_us, self.clock.behind_us);
+        let now_us = self.clock.now_us;
+        metrics.clock(now_us, self.clock.behind_us);
+        fronts.iter().for_each(|(label, time)| metrics.source_lag(label, now_us - time));
+        watermarks.iter().for_each(|(label, time)| metrics.watermark_lag(label, now_us - time));
+        // What cannot be read now is read at the next look.
+        let newest = self.journal.newest_alert().unwrap_or_default();
         for sink in &self.sinks {
-            let (name, taken, failures, behind) = sink.state();
-            metrics.sink(name, taken, failures, behind);
+            let (name, counts) = sink.state(newest);
+            metrics.sink(name, &counts);
         }
+        metrics.queue("webhook", self.plan.posts.iter().map(|posts| posts.posted.len()).sum());
+        metrics.queue("answers", self.owed.len());
         let mut answers = std::collections::BTreeMap::new();
         for (code, total) in self.plan.posts.iter().flat_map(|posts| posts.answered.totals()) {
             *answers.entry(code).or_insert(0) += total;

@@ -1,8 +1,9 @@
 //! A client for one address: one request, one connection, one time limit. Redirects are not followed.
+#![allow(clippy::disallowed_methods, reason = "a client reads the clock, when it is told a date")]
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::{BodyExt, Full, Limited};
@@ -22,11 +23,12 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::Reply;
+use super::body::Body;
 
 /// Where the signature of a body stands: `sha256=` and the hex digits of its HMAC.
 const SIGNATURE: &str = "x-auditwatch-signature";
 /// How much of an answer is read.
-const ANSWER_BYTES_MAX: usize = 16 << 10;
+pub const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// How much of it is told.
 const TOLD_CHARS: usize = 200;
 
@@ -37,8 +39,8 @@ pub struct Settings {
     pub url: String,
     /// Further headers.
     pub headers: Vec<(String, String)>,
-    /// A bearer token.
-    pub token: Option<String>,
+    /// `Authorization`, whole.
+    pub authorization: Option<String>,
     /// The key with which bodies are signed.
     pub signing_key: Option<Vec<u8>>,
     /// PEM of the authorities to trust; those of the system without.
@@ -106,11 +108,10 @@ impl Client {
         });
         let mut headers = vec![
             (HOST, header("host", authority.as_str())?),
-            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (USER_AGENT, HeaderValue::from_static(concat!("auditwatch/", env!("CARGO_PKG_VERSION")))),
         ];
-        if let Some(token) = &settings.token {
-            headers.push((AUTHORIZATION, header("authorization", &format!("Bearer {token}"))?));
+        if let Some(authorization) = &settings.authorization {
+            headers.push((AUTHORIZATION, header("authorization", authorization)?));
         }
         for (name, value) in &settings.headers {
             let known = HeaderName::from_bytes(name.as_bytes()).map_err(|_| ClientError::Header(name.clone()))?;
@@ -133,13 +134,13 @@ impl Client {
     ///
     /// # Errors
     /// The server cannot be reached, does not speak HTTP or TLS, or takes too long.
-    pub fn post(&self, body: Vec<u8>) -> io::Result<Reply> {
+    pub fn post(&self, body: Body) -> io::Result<Reply> {
         let slow = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {:?}", self.timeout));
         // Made inside: a timer belongs to a runtime.
         self.runtime.block_on(async { timeout(self.timeout, self.exchange(body)).await.map_err(slow)? })
     }
 
-    async fn exchange(&self, body: Vec<u8>) -> io::Result<Reply> {
+    async fn exchange(&self, body: Body) -> io::Result<Reply> {
         let mut stream: Box<dyn Stream> = Box::new(TcpStream::connect((self.host.as_str(), self.port)).await?);
         if let Some((connector, name)) = &self.tls {
             stream = Box::new(connector.connect(name.clone(), stream).await?);
@@ -153,23 +154,40 @@ impl Client {
         let said = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
         connection.abort();
         let said = said.map(|said| said.to_bytes()).unwrap_or_default();
-        let seconds = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let wait = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         Ok(Reply {
             status: head.status.as_u16(),
-            retry_after: seconds.map(Duration::from_secs),
+            retry_after: wait.and_then(|wait| retry_after(wait, SystemTime::now())),
             said: String::from_utf8_lossy(&said).trim().chars().take(TOLD_CHARS).collect(),
+            body: said.into(),
         })
     }
 
-    fn request(&self, body: Vec<u8>) -> io::Result<Request<Full<Bytes>>> {
+    fn request(&self, body: Body) -> io::Result<Request<Full<Bytes>>> {
         let mut request = Request::post(self.path.as_str());
-        for (name, value) in &self.headers {
+        let own = |name: &HeaderName| body.headers.iter().any(|(other, _)| name.as_str().eq_ignore_ascii_case(other));
+        for (name, value) in self.headers.iter().filter(|(name, _)| !own(name)) {
             request = request.header(name, value);
         }
-        if let Some(key) = &self.signing_key {
-            request = request.header(SIGNATURE, signature(key, &body));
+        for (name, value) in &body.headers {
+            request = request.header(name, value);
         }
-        request.body(Full::new(Bytes::from(body))).map_err(io::Error::other)
+        if !self.headers.iter().any(|(name, _)| name == CONTENT_TYPE) {
+            request = request.header(CONTENT_TYPE, &body.content_type);
+        }
+        if let Some(key) = &self.signing_key {
+            request = request.header(SIGNATURE, signature(key, &body.bytes));
+        }
+        request.body(Full::new(Bytes::from(body.bytes))).map_err(io::Error::other)
+    }
+}
+
+/// What `Retry-After` says: seconds, or a date.
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => httpdate::parse_http_date(value).ok().map(|at| at.duration_since(now).unwrap_or_default()),
     }
 }
 
@@ -218,11 +236,27 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (value, seconds) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
+            ("Sun, 06 Nov 1983 08:49:37 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_request_is_told_without_the_url() {
         let settings = |url: &str, header: &str| Settings {
             url: url.to_owned(),
             headers: vec![(header.to_owned(), "x".to_owned())],
-            token: None,
+            authorization: None,
             signing_key: None,
             authorities: Some(b"none".to_vec()),
             timeout: Duration::from_secs(1),

@@ -1,0 +1,110 @@
+//! Bodies and headers that a user wrote as templates (Jinja).
+
+use minijinja::{Environment, context};
+use serde_json::Value;
+
+use super::Body;
+
+/// The names of templates within an environment: the body, then headers by their number.
+const BODY: &str = "body";
+/// So many steps a template may take; then it is given up.
+const FUEL: u64 = 1_000_000;
+/// What it may make.
+const BYTES_MAX: usize = 4 << 20;
+
+/// What is wrong with a template.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source:#}")]
+pub struct TemplateError {
+    /// `template`, or which header.
+    what: String,
+    /// What and where.
+    source: minijinja::Error,
+}
+
+/// A body and the headers that hold something to fill in.
+#[derive(Debug)]
+pub struct Template {
+    environment: Environment<'static>,
+    headers: Vec<String>,
+}
+
+impl Template {
+    /// Reads the templates. Of the headers, those that hold none are not looked at.
+    ///
+    /// # Errors
+    /// A template is wrong.
+    pub fn new(body: &str, headers: &[(String, String)]) -> Result<Template, TemplateError> {
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        // What is not there is a mistake in the template, and better told than left out.
+        environment.set_undefined_behavior(minijinja::UndefinedBehavior::SemiStrict);
+        let wrong = |what: &str| {
+            let what = what.to_owned();
+            move |source| TemplateError { what, source }
+        };
+        environment.add_template_owned(BODY, body.to_owned()).map_err(wrong("template"))?;
+        let mut names = Vec::new();
+        for (name, value) in headers.iter().filter(|(_, value)| is_template(value)) {
+            let key = format!("header {name}");
+            environment.add_template_owned(key.clone(), value.clone()).map_err(wrong(&key))?;
+            names.push(name.clone());
+        }
+        Ok(Template { environment, headers: names })
+    }
+
+    pub(super) fn fill(&self, alerts: Vec<Value>, content_type: &str) -> Result<Body, String> {
+        let first = alerts.first().cloned();
+        let context = context! { alerts => alerts, alert => first };
+        let fill = |name: &str| {
+            let template = self.environment.get_template(name).map_err(|error| error.to_string())?;
+            template.render(&context).map_err(|error| format!("{name}: {error:#}"))
+        };
+        let text = fill(BODY)?;
+        if text.len() > BYTES_MAX {
+            return Err(format!("the template made {} bytes; at most {BYTES_MAX} are sent", text.len()));
+        }
+        let headers = self.headers.iter().map(|name| {
+            // A header is one line, whatever an alert says.
+            let value: String = fill(&format!("header {name}"))?.chars().filter(|c| !c.is_control()).collect();
+            Ok((name.clone(), value))
+        });
+        let headers = headers.collect::<Result<_, String>>()?;
+        Ok(Body { bytes: text.into_bytes(), content_type: content_type.to_owned(), headers })
+    }
+}
+
+/// Whether a text holds something to fill in.
+pub fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn fills_in_what_an_alert_says() {
+        let headers = [("x-rule".to_owned(), "{{ alert.rule }}".to_owned()), ("x-plain".to_owned(), "y".to_owned())];
+        let body = "{\"n\":{{ alerts|length }},\"m\":{{ alert.message|tojson }}}";
+        let template = Template::new(body, &headers).unwrap();
+        let filled =
+            template.fill(vec![json!({"message": "a \"b\"", "rule": "r\nx: 1"}), json!({})], "text/plain").unwrap();
+        assert_eq!(filled.bytes, br#"{"n":2,"m":"a \"b\""}"#);
+        assert_eq!(filled.headers, [("x-rule".to_owned(), "rx: 1".to_owned())]);
+        assert_eq!(filled.content_type, "text/plain");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_and_does_not_run_away() {
+        assert!(Template::new("{{ alert. }}", &[]).unwrap_err().to_string().starts_with("template: "));
+        for body in [
+            "{% for a in range(9000000) %}{% for b in range(9000000) %}x{% endfor %}{% endfor %}",
+            "{{ alert.no.such }}",
+        ] {
+            let error = Template::new(body, &[]).unwrap().fill(vec![json!({})], "").unwrap_err();
+            assert!(error.starts_with("body: "), "{error}");
+        }
+    }
+}

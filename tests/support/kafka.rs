@@ -1,0 +1,127 @@
+//! Kafka for tests: librdkafka's mock cluster in this process, or a broker that runs; and a producer.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+
+/// Brokers to talk to.
+pub struct Kafka {
+    pub brokers: String,
+    producer: BaseProducer,
+    /// Lives as long as this.
+    _mock: Option<MockCluster<'static, DefaultProducerContext>>,
+}
+
+/// A record as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Came {
+    pub key: String,
+    pub value: Vec<u8>,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Kafka {
+    /// A mock cluster with these topics, each with so many partitions.
+    pub fn mock(topics: &[(&str, i32)]) -> Kafka {
+        let mock = MockCluster::new(1).unwrap();
+        for (topic, partitions) in topics {
+            mock.create_topic(topic, *partitions, 1).unwrap();
+        }
+        let brokers = mock.bootstrap_servers();
+        Kafka { producer: producer(&brokers), brokers, _mock: Some(mock) }
+    }
+
+    /// Brokers that run already.
+    pub fn at(brokers: &str) -> Kafka {
+        Kafka { producer: producer(brokers), brokers: brokers.to_owned(), _mock: None }
+    }
+
+    /// A source of the daemon's configuration, in flow style.
+    pub fn source(&self, topics: &str, more: &str) -> String {
+        format!(
+            "{{type: kafka, brokers: [\"{}\"], topics: {topics}, group: aw{more}}}",
+            self.brokers.replace(',', "\", \"")
+        )
+    }
+
+    pub fn send(&self, topic: &str, partition: i32, value: &[u8]) {
+        self.send_with(topic, partition, value, &[]);
+    }
+
+    pub fn send_with(&self, topic: &str, partition: i32, value: &[u8], headers: &[(&str, &str)]) {
+        let all = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
+        let mut record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(value).headers(all);
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return,
+                Err((error, back)) => {
+                    assert!(error.to_string().contains("Queue full"), "{error}");
+                    self.producer.poll(Duration::from_millis(10));
+                    record = back;
+                }
+            }
+        }
+    }
+
+    /// Waits until everything that was sent is there.
+    pub fn flush(&self) {
+        self.producer.flush(Duration::from_secs(60)).unwrap();
+        assert_eq!(self.producer.in_flight_count(), 0);
+    }
+
+    /// Everything in a topic, read committed, by partition.
+    pub fn read(&self, topic: &str) -> Vec<Came> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", "reader")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(30)).unwrap();
+        let partitions = metadata.topics()[0].partitions().len();
+        let mut list = rdkafka::TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition_offset(topic, partition as i32, rdkafka::Offset::Beginning).unwrap();
+        }
+        consumer.assign(&list).unwrap();
+        let (mut ended, mut all) = (std::collections::BTreeSet::new(), Vec::new());
+        while ended.len() < partitions {
+            match consumer.poll(Duration::from_secs(30)) {
+                None => panic!("{topic}: nothing comes"),
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
+                // A broker that goes and comes.
+                Some(Err(_)) => {}
+                Some(Ok(message)) => all.push(came(&message)),
+            }
+        }
+        all
+    }
+}
+
+fn came(message: &impl Message) -> Came {
+    use rdkafka::message::Headers;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = message.headers().into_iter().flat_map(|headers| {
+        headers.iter().map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default()))).collect::<Vec<_>>()
+    });
+    Came {
+        key: message.key().map(text).unwrap_or_default(),
+        value: message.payload().unwrap_or_default().to_vec(),
+        headers: headers.collect(),
+    }
+}
+
+fn producer(brokers: &str) -> BaseProducer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("linger.ms", "1").set("message.max.bytes", "60000000");
+    config.create().unwrap()
+}
