@@ -147,7 +147,6 @@ impl Default for Metrics {
         let _ = registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
         let mut metrics = Metrics::declare(&d);
         metrics.declared = d.declared.into_inner();
-        metrics.registry = registry;
         metrics
     }
 }
@@ -159,7 +158,7 @@ impl Metrics {
     #[rustfmt::skip]
     fn declare(d: &Declare<'_>) -> Metrics {
         Metrics {
-            registry: Registry::new(),
+            registry: d.registry.clone(),
             declared: Vec::new(),
             sources: d.gauge("auditwatch_sources", "Sources of events that are known."),
             clusters: d.gauge("auditwatch_clusters", "Clusters that are known."),

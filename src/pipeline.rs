@@ -2,6 +2,7 @@
 //! order, moves the windows and tells the alerts. Nothing of what comes out depends on N or on timing.
 #![allow(clippy::disallowed_methods, reason = "the pipeline owns the threads and times the run")]
 
+mod dead;
 pub mod distributed;
 pub mod live;
 pub mod requests;
@@ -13,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
@@ -31,6 +32,11 @@ const KEPT_BLOCKS_MAX: usize = 4;
 
 /// How many clusters are told apart: envelopes name them, and each costs windows of its own.
 const CLUSTERS_MAX: usize = 1000;
+
+/// What this machine's clock shows, microseconds since the Unix epoch.
+pub fn now_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+}
 
 /// What a worker does with a batch. One value per thread.
 pub trait Analyzer {

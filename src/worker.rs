@@ -135,6 +135,13 @@ pub struct Problem {
     pub why: String,
 }
 
+impl Problem {
+    /// Whether a document gave no event because of it.
+    pub fn is_lost_document(&self) -> bool {
+        matches!(self.kind, ProblemKind::Unreadable | ProblemKind::TooLarge)
+    }
+}
+
 impl Counts {
     /// Adds another batch's counts.
     pub fn add(&mut self, other: &Counts) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 #[path = "../benches/support/generate.rs"]
 #[allow(dead_code, reason = "tests need no single numbers")]
-mod support;
+pub mod support;
 
 use support::{Generator, rules};
 

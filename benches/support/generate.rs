@@ -23,8 +23,9 @@ impl Random {
         ((z ^ (z >> 31)) % n as u64) as usize
     }
 
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
+    /// One of these.
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
     }
 }
 
@@ -195,13 +196,13 @@ impl Generator {
             "nodes" | "namespaces" | "ipaddresses" | "selfsubjectaccessreviews" => "",
             // Four of them have nearly all that happens.
             _ if self.random.below(10) < 9 => NAMESPACES[self.random.below(4)],
-            _ => self.random.pick(NAMESPACES),
+            _ => self.random.pick::<&str>(NAMESPACES),
         }
     }
 
     /// Names of pods, jobs and the like are ever new; others come again.
     fn name(&mut self, verb: &str, resource: &str) -> String {
-        let app = self.random.pick(APPS);
+        let app = *self.random.pick(APPS);
         match (verb, resource) {
             ("list" | "watch", _) | (_, "selfsubjectaccessreviews") => String::new(),
             (_, "pods" | "replicasets" | "jobs" | "endpointslices") => {
@@ -230,15 +231,15 @@ impl Generator {
             format!("127.{}.{}.{}", 10 + self.random.below(4), self.random.below(8), 1 + self.random.below(40));
         let (name, groups, agent) = match who {
             Who::Person => {
-                let person = self.random.pick(PEOPLE);
-                let agent = self.random.pick(&[
+                let person = *self.random.pick(PEOPLE);
+                let agent = *self.random.pick(&[
                     "kubectl/v1.36.3 (linux/amd64) kubernetes/0000000",
                     "k9s/v0.50.9 (linux/amd64) kubernetes/0000000",
                 ]);
                 (person.to_owned(), r#""platform","system:authenticated""#.to_owned(), agent.to_owned())
             }
             Who::Robot => {
-                let (robot, agent) = self.random.pick(ROBOTS);
+                let (robot, agent) = *self.random.pick(ROBOTS);
                 (robot.to_owned(), service_account_groups(robot), agent.to_owned())
             }
             Who::Controller => {
@@ -289,11 +290,11 @@ impl Generator {
             out,
             r#","metadata":{{"name":"{name}","namespace":"{namespace}","uid":"{uid}","resourceVersion":"{}","creationTimestamp":"{time}","labels":{{"app.kubernetes.io/name":"{}","pod-template-hash":"{:x}"}},"ownerReferences":[{{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"owner","uid":"{uid}","controller":true}}]}}"#,
             100_000 + self.made,
-            self.random.pick(APPS),
+            *self.random.pick(APPS),
             self.random.below(1 << 32)
         );
         if bytes > 500 {
-            let app = self.random.pick(APPS);
+            let app = *self.random.pick(APPS);
             let _ = write!(
                 out,
                 r#","spec":{{"replicas":3,"template":{{"spec":{{"containers":[{{"name":"{app}","image":"registry.example/{app}:1.{}","ports":[{{"containerPort":8080,"protocol":"TCP"}}],"resources":{{"limits":{{"cpu":"500m","memory":"256Mi"}}}},"securityContext":{{"allowPrivilegeEscalation":false,"runAsNonRoot":true,"capabilities":{{"drop":["ALL"]}},"seccompProfile":{{"type":"RuntimeDefault"}}}},"env":["#,
@@ -386,7 +387,7 @@ pub fn rules(count: usize, seed: u64) -> String {
     let mut out = String::new();
     for n in 0..count {
         let (_, _, verb, _, resource, ..) = KINDS[random.below(KINDS.len())];
-        let name = format!("{}-{}", random.pick(APPS), random.below(5000));
+        let name = format!("{}-{}", *random.pick(APPS), random.below(5000));
         let condition = match random.below(5) {
             0 => format!("verb: {verb}\n    objectRef.resource: {resource}\n    objectRef.name|startswith: '{name}'"),
             1 => format!(

@@ -2,7 +2,6 @@
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -10,6 +9,7 @@ use super::exit::Exit;
 use crate::config::duration_us;
 use crate::event::time::parse_micros;
 use crate::journal::{Journal, Query};
+use crate::pipeline::now_us;
 use crate::sink::text::{fit, printable};
 
 /// Show the alerts that a daemon has stored.
@@ -64,7 +64,7 @@ fn since(text: &str) -> Result<Since, String> {
 
 /// Runs the subcommand.
 pub fn run(args: &AlertsArgs) -> anyhow::Result<Exit> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+    let now = now_us();
     let query = Query {
         since_us: args.since.map(|since| match since {
             Since::Time(time) => time,

@@ -1,6 +1,5 @@
 //! Kafka as the configuration names it, with its secrets; and `auditwatch kafka`.
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -10,8 +9,8 @@ use anyhow::Context;
 use super::exit::Exit;
 use super::log::Say;
 use crate::config::run::{
-    AlertKey, Distributed, FILE_LATENESS_US, KafkaClusterFrom, KafkaSink, KafkaSource, RunConfig, SinkKind,
-    SourceConfig, Start,
+    AlertKey, Distributed, FILE_LATENESS_US, KafkaClient, KafkaClusterFrom, KafkaSink, KafkaSource, RunConfig,
+    SinkKind, SourceConfig, Start,
 };
 use crate::engine::window;
 use crate::kafka::Connection;
@@ -107,7 +106,7 @@ fn wanted(config: &RunConfig, args: &TopicsArgs) -> anyhow::Result<Vec<(Connecti
         |name: &str, purpose, partitions, days| Topic::kept_for(name, purpose, partitions, args.replication, days);
     for source in &config.sources {
         let SourceConfig::Kafka(source) = source else { continue };
-        let connection = source_connection(source)?;
+        let connection = connection(&source.client)?;
         for name in source.topics.iter().filter(|name| !name.starts_with('^')) {
             add(connection.clone(), kept(name, "audit events", args.partitions, EVENTS_DAYS));
         }
@@ -117,10 +116,10 @@ fn wanted(config: &RunConfig, args: &TopicsArgs) -> anyhow::Result<Vec<(Connecti
     }
     for sink in &config.sinks {
         let SinkKind::Kafka(sink) = &sink.kind else { continue };
-        add(sink_connection(sink)?, kept(&sink.topic, "alerts", 1, ALERTS_DAYS));
+        add(connection(&sink.client)?, kept(&sink.topic, "alerts", 1, ALERTS_DAYS));
     }
     if let (Some(distributed), [SourceConfig::Kafka(source)]) = (&config.distributed, &config.sources[..]) {
-        let connection = source_connection(source)?;
+        let connection = connection(&source.client)?;
         let matches = kept(&distributed.matches_topic, "matches", args.matches_partitions, MATCHES_DAYS);
         add(connection.clone(), matches);
         add(connection, kept(&distributed.alerts_topic, "alerts", 1, ALERTS_DAYS));
@@ -144,7 +143,7 @@ fn group(config: &RunConfig, source: &KafkaSource) -> anyhow::Result<Group> {
         source.dead_letter_topic.as_ref().map(|topic| DeadTopic::new(&settings.connection, topic)).transpose()?;
     Ok(Group {
         consumer: Consumer::new(settings)?,
-        cluster: source.cluster.clone().unwrap_or_else(|| config.cluster.clone()),
+        cluster: config.cluster_of(source.cluster.as_ref()),
         cluster_is_topic: source.cluster_from == Some(KafkaClusterFrom::Topic),
         lateness_us: config.lateness_us(source.lateness, FILE_LATENESS_US),
         dead,
@@ -154,14 +153,14 @@ fn group(config: &RunConfig, source: &KafkaSource) -> anyhow::Result<Group> {
 /// How a source is read.
 fn settings(config: &RunConfig, source: &KafkaSource) -> anyhow::Result<Settings> {
     Ok(Settings {
-        connection: source_connection(source)?,
+        connection: connection(&source.client)?,
         topics: source.topics.clone(),
         group: source.group.clone(),
         start: match source.start_at {
             Start::Beginning => StartAt::Beginning,
             Start::End => StartAt::End,
         },
-        record_bytes: config.max_record.0.max(super::run::RECORD_BYTES_MIN),
+        record_bytes: config.record_bytes_max(),
         cluster_header: match &source.cluster_from {
             Some(KafkaClusterFrom::Header(name)) => Some(name.clone()),
             _ => None,
@@ -190,7 +189,7 @@ pub(super) fn distributed(
         matches_topic: topics.matches_topic.clone(),
         alerts_topic: topics.alerts_topic.clone(),
         dead_letter_topic: source.dead_letter_topic.clone(),
-        cluster: source.cluster.clone().unwrap_or_else(|| config.cluster.clone()),
+        cluster: config.cluster_of(source.cluster.as_ref()),
         cluster_is_topic: source.cluster_from == Some(KafkaClusterFrom::Topic),
         windows,
         max_skew_us: config.max_skew.0,
@@ -198,36 +197,19 @@ pub(super) fn distributed(
     Ok((plan, transactions))
 }
 
-fn source_connection(source: &KafkaSource) -> anyhow::Result<Connection> {
-    let KafkaSource { brokers, options, options_files, options_env, token_file, .. } = source;
-    let connection = connection(brokers, options, options_files, options_env)?;
-    Ok(Connection { token_file: token_file.clone(), ..connection })
-}
-
-fn sink_connection(sink: &KafkaSink) -> anyhow::Result<Connection> {
-    let KafkaSink { brokers, options, options_files, options_env, token_file, .. } = sink;
-    let connection = connection(brokers, options, options_files, options_env)?;
-    Ok(Connection { token_file: token_file.clone(), ..connection })
-}
-
 /// Fills secrets in.
-fn connection(
-    brokers: &[String],
-    options: &BTreeMap<String, String>,
-    files: &BTreeMap<String, PathBuf>,
-    variables: &BTreeMap<String, String>,
-) -> anyhow::Result<Connection> {
-    let mut options = options.clone();
-    for (name, file) in files {
+fn connection(client: &KafkaClient) -> anyhow::Result<Connection> {
+    let mut options = client.options.clone();
+    for (name, file) in &client.options_files {
         let value =
             std::fs::read_to_string(file).with_context(|| format!("options_files: {name}: {}", file.display()))?;
         options.insert(name.clone(), value.trim_end_matches(['\r', '\n']).to_owned());
     }
-    for (name, variable) in variables {
+    for (name, variable) in &client.options_env {
         let value = std::env::var(variable).with_context(|| format!("options_env: {name}: {variable}"))?;
         options.insert(name.clone(), value);
     }
-    Ok(Connection { brokers: brokers.join(","), options, token_file: None })
+    Ok(Connection { brokers: client.brokers.join(","), options, token_file: client.token_file.clone() })
 }
 
 /// A sink that writes alerts to a topic.
@@ -244,7 +226,7 @@ impl ToKafka {
             AlertKey::Id => Key::Id,
             AlertKey::Cluster => Key::Cluster,
         };
-        let topic = AlertTopic::new(&sink_connection(config)?, &config.topic, key)?;
+        let topic = AlertTopic::new(&connection(&config.client)?, &config.topic, key)?;
         let name = name.map_or_else(|| format!("kafka:{}", config.topic), str::to_owned);
         Ok(ToKafka { name, topic, say })
     }

@@ -1,12 +1,13 @@
 //! What a daemon says on standard error: lines for people, or JSON for whoever collects them.
 
 use std::io::{self, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
 use crate::config::run::LogFormat;
 use crate::event::time::format_micros;
+use crate::pipeline::live::Grade;
+use crate::pipeline::now_us;
 use crate::sink::text::printable;
 
 /// Says something; one line each.
@@ -27,10 +28,17 @@ impl Say {
         self.line("warn", text);
     }
 
+    /// What the pipeline says.
+    pub fn graded(self, grade: Grade, text: &str) {
+        match grade {
+            Grade::Info => self.info(text),
+            Grade::Problem => self.problem(text),
+        }
+    }
+
     fn line(self, level: &str, text: &str) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
         // A reader that is gone is no reason to stop.
-        let _ = writeln!(io::stderr().lock(), "{}", line(self.format, &format_micros(now), level, text));
+        let _ = writeln!(io::stderr().lock(), "{}", line(self.format, &format_micros(now_us()), level, text));
     }
 }
 

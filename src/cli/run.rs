@@ -21,7 +21,7 @@ use crate::config::run::{
 };
 use crate::journal::Journal;
 use crate::pipeline::distributed::Member;
-use crate::pipeline::live::{Follow, Grade, Live, Outlets, Plan, Posts, Report, Watched};
+use crate::pipeline::live::{Follow, Live, Outlets, Plan, Posts, Report, Watched};
 use crate::sink::dead_letter::DeadLetter;
 use crate::source::replay::{BLOCK_BYTES, Limits};
 use crate::source::tail::StartAt;
@@ -101,7 +101,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         follow,
         posts,
         groups: kafka::groups(&config)?,
-        limits: Limits { block_bytes: BLOCK_BYTES, record_bytes: config.max_record.0.max(RECORD_BYTES_MIN) },
+        limits: Limits { block_bytes: BLOCK_BYTES, record_bytes: config.record_bytes_max() },
         lateness_max_us: config.lateness_max_us(),
         max_skew_us: config.max_skew.0,
         retention_us: config.store.retention.0,
@@ -110,10 +110,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     };
     let stop = stop_on_signals()?;
     tell_admin(&config, &watched, args.once, say)?;
-    let mut log = |grade, text: &str| match grade {
-        Grade::Info => say.info(text),
-        Grade::Problem => say.problem(text),
-    };
+    let mut log = |grade, text: &str| say.graded(grade, text);
     let dead = config.dead_letter.as_ref().map(open_dead_letter).transpose()?;
     let live = Live::new(plan, core, journal, Outlets { sinks, dead, watched }, &mut log)?;
     say.info("ready");
@@ -121,9 +118,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     say.info(&summary(&report));
     Ok(Outcome { lost: args.once && report.broken > 0, ..Default::default() }.exit())
 }
-
-/// A record limit below this would cut off every event.
-pub(super) const RECORD_BYTES_MIN: usize = 4096;
 
 fn follow(config: &RunConfig) -> anyhow::Result<Vec<Follow>> {
     let follow = |source: &FileSource| {
@@ -136,7 +130,7 @@ fn follow(config: &RunConfig) -> anyhow::Result<Vec<Follow>> {
                 Start::Beginning => StartAt::Beginning,
                 Start::End => StartAt::End,
             },
-            cluster: source.cluster.clone().unwrap_or_else(|| config.cluster.clone()),
+            cluster: config.cluster_of(source.cluster.as_ref()),
             cluster_from: source.cluster_from.clone(),
             lateness_us: config.lateness_us(source.lateness, FILE_LATENESS_US),
         })
@@ -176,7 +170,7 @@ fn open_webhook(source: &WebhookSource, config: &RunConfig, say: Say) -> anyhow:
         answered: open.answered,
         notes: open.notes,
         name: format!("webhook:{}", source.listen),
-        cluster: source.cluster.clone().unwrap_or_else(|| config.cluster.clone()),
+        cluster: config.cluster_of(source.cluster.as_ref()),
         lateness_us: config.lateness_us(source.lateness, WEBHOOK_LATENESS_US),
     })
 }
@@ -201,10 +195,7 @@ fn distributed(
     let stop = stop_on_signals()?;
     let watched = Watched::default();
     tell_admin(config, &watched, false, say)?;
-    let mut log = |grade, text: &str| match grade {
-        Grade::Info => say.info(text),
-        Grade::Problem => say.problem(text),
-    };
+    let mut log = |grade, text: &str| say.graded(grade, text);
     let member = Member::new(plan, engine.distributed(), transactions, watched, &mut log)?;
     say.info("ready");
     let report = member.run(&stop)?;

@@ -14,7 +14,7 @@ use super::layers::{Layers, Tree};
 use super::values::{Bytes, Micros, Scalar};
 use super::{ClusterFrom, ConfigError, Problems, schema};
 use crate::rules::pack::Pack;
-pub use kafka::{AlertKey, Distributed, KafkaClusterFrom, KafkaSink, KafkaSource};
+pub use kafka::{AlertKey, Distributed, KafkaClient, KafkaClusterFrom, KafkaSink, KafkaSource};
 pub use route::{GroupKey, MatchConfig, OverrideConfig, RouteConfig, SilenceConfig};
 pub use sinks::{
     Facility, FileSink, Fsync, HttpConfig, LokiSink, PagerdutySink, SearchSink, SinkConfig, SinkFormat, SinkKind,
@@ -293,6 +293,16 @@ impl RunConfig {
         found
     }
 
+    /// The cluster of a source: its own name for it, or that of the whole.
+    pub fn cluster_of(&self, own: Option<&String>) -> String {
+        own.unwrap_or(&self.cluster).clone()
+    }
+
+    /// The longest line that is read, in bytes.
+    pub fn record_bytes_max(&self) -> usize {
+        self.max_record.0.max(RECORD_BYTES_MIN)
+    }
+
     /// How far behind the newest event a match of a source may arrive, microseconds: as the source says, as all of them do, or
     /// as its kind does.
     pub fn lateness_us(&self, own: Option<Micros>, of_kind: i64) -> i64 {
@@ -309,6 +319,9 @@ impl RunConfig {
         each.max().unwrap_or(FILE_LATENESS_US)
     }
 }
+
+/// A record limit below this would cut off every event.
+const RECORD_BYTES_MIN: usize = 4096;
 
 /// How late matches of files may be unless said, microseconds.
 pub const FILE_LATENESS_US: i64 = 10_000_000;

@@ -4,11 +4,13 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{Entry, JournalError};
 
-/// The version of the tables below, kept in the file's `user_version`.
-const VERSION: i64 = 3;
+/// Turns the tables of one version into those of the next.
+type Step = fn(&Connection) -> Result<(), JournalError>;
 
-/// What turns each version into the next one, besides [`tell_clusters`].
-const STEPS: &[(i64, &str)] = &[(2, "ALTER TABLE sinks ADD COLUMN state TEXT NOT NULL DEFAULT ''")];
+/// What turns each version of the tables below into the next one, from the first on. Files keep theirs as `user_version`.
+const STEPS: [Step; 2] = [tell_clusters, remember_states];
+
+const VERSION: i64 = STEPS.len() as i64 + 1;
 
 const TABLES: &str = "
 CREATE TABLE streams(
@@ -39,11 +41,8 @@ pub(super) fn prepare(db: &mut Connection) -> Result<(), JournalError> {
     if found == 0 {
         transaction.execute_batch(TABLES)?;
     }
-    for (_, step) in STEPS.iter().filter(|(from, _)| found > 0 && *from >= found) {
-        transaction.execute_batch(step)?;
-    }
-    if found == 1 {
-        tell_clusters(&transaction)?;
+    for (_, step) in (1..).zip(STEPS).filter(|(from, _)| (1..=*from).contains(&found)) {
+        step(&transaction)?;
     }
     if found < VERSION {
         transaction.pragma_update(None, "user_version", VERSION)?;
@@ -67,6 +66,11 @@ fn tell_clusters(db: &Connection) -> Result<(), JournalError> {
         tell.execute(params![seq, entry.cluster])?;
     }
     Ok(())
+}
+
+/// From version 2 to 3: what a sink has to remember stands beside how far it has got.
+fn remember_states(db: &Connection) -> Result<(), JournalError> {
+    Ok(db.execute_batch("ALTER TABLE sinks ADD COLUMN state TEXT NOT NULL DEFAULT ''")?)
 }
 
 /// Whether the file is one that this program understands; alerts are the same in all versions there were.

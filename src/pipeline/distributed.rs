@@ -6,19 +6,21 @@ mod partitions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use super::dead::each_dead;
+use super::live::{Grade, Log, Watched};
+use super::now_us;
 use crate::distributed::matcher::{Reading, Route};
 use crate::distributed::{Owner, Record, Router};
 use crate::engine::CaptureTable;
 use crate::engine::window::Settings;
 use crate::kafka::transactions::{Failed, Outgoing, Transactions};
 use crate::kafka::{KafkaError, Rebalance};
-use crate::pipeline::live::{Grade, Watched};
 use crate::rules::RuleSet;
 use crate::source::Batch;
 use crate::source::kafka::Consumer;
-use crate::worker::{BatchResult, Counts, ProblemKind, Worker};
+use crate::worker::{BatchResult, Counts, Worker};
 use partitions::{Events, Matches};
 
 /// How long nothing is looked at when there is nothing to do.
@@ -88,9 +90,6 @@ pub struct Report {
     /// Transactions that were given up and done again.
     pub aborted: u64,
 }
-
-/// Tells people what they should know; one line each.
-pub type Log<'l> = &'l mut dyn FnMut(Grade, &str);
 
 /// A member at work.
 pub struct Member<'l> {
@@ -203,7 +202,7 @@ impl<'l> Member<'l> {
 
     /// Matches some blocks of events, those furthest behind first. False if there was nothing to read.
     fn read_events(&mut self) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+        let now = now_us();
         let skew = self.plan.max_skew_us;
         self.worker.settings_mut().skew = (skew > 0).then(|| (now + skew, now));
         let slowest = self.matches.iter().filter_map(Matches::slowest).max();
@@ -274,7 +273,7 @@ impl<'l> Member<'l> {
     /// What could not be read goes to a topic of its own, in the same transaction.
     fn keep_dead(&mut self, batch: &Batch, result: &BatchResult, topic: &str, partition: i32) {
         let Some(dead) = self.plan.dead_letter_topic.clone() else { return };
-        let mut keep = |offset: u64, why: &str, raw: &[u8]| {
+        each_dead(batch, result, &mut |offset, why, raw| {
             let raw = &raw[..raw.len().min(crate::sink::kafka::DEAD_BYTES_MAX)];
             self.pending.push(Outgoing {
                 topic: dead.clone(),
@@ -283,18 +282,7 @@ impl<'l> Member<'l> {
                 value: raw.to_vec(),
                 headers: crate::sink::kafka::headers(topic, partition, offset, why),
             });
-        };
-        for skipped in &batch.oversized {
-            keep(skipped.offset, &format!("too large: {} bytes", skipped.bytes), &[]);
-        }
-        let counted = |kind| matches!(kind, ProblemKind::Unreadable | ProblemKind::TooLarge);
-        for problem in result.problems.iter().filter(|problem| counted(problem.kind)) {
-            keep(problem.offset, &problem.why, batch.bytes.get(problem.range.clone()).unwrap_or_default());
-        }
-        for range in &result.strangers {
-            let raw = batch.bytes.get(range.clone()).unwrap_or_default();
-            keep(batch.offset_of(range.start), "no audit event", raw);
-        }
+        });
     }
 
     /// Folds some matches. False if there was nothing to fold.

@@ -20,10 +20,11 @@ mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::now_us;
 use crate::alert::{Alert, Kind, Names, SourceName, meta};
 use crate::config::ClusterFrom;
 use crate::engine::CaptureTable;
@@ -351,8 +352,7 @@ impl<'l> Live<'l> {
 
     /// Looks at the clock.
     fn tick(&mut self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-        if let Some(note) = self.clock.advance(now) {
+        if let Some(note) = self.clock.advance(now_us()) {
             (self.log)(Grade::Problem, &note);
         }
         let now = self.clock.now_us;

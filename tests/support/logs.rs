@@ -8,29 +8,12 @@ use auditwatch::event::time::format_micros;
 use serde_json::{Value, json};
 
 use super::root;
+pub use crate::generate::support::Random;
 
 /// 2026-11-23T12:00:00Z in microseconds.
 pub const START_US: i64 = 1_795_435_200_000_000;
 
-/// A small generator of numbers (SplitMix64): the same ones everywhere for the same seed.
-#[derive(Debug, Clone)]
-pub struct Random(pub u64);
-
 impl Random {
-    /// The next number below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) % n as u64) as usize
-    }
-
-    /// One of these.
-    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
-
     /// Any order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for n in (1..items.len()).rev() {

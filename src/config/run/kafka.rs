@@ -1,6 +1,6 @@
 //! What is said of Kafka: sources, sinks, and how brokers are spoken to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -36,16 +36,11 @@ const OURS: &[(&str, &str)] = &[
 /// librdkafka's own settings, by name.
 type Options = BTreeMap<String, String>;
 
-/// Topics of Kafka with audit events.
+/// How brokers are reached.
 #[derive(Clone, Deserialize, JsonSchema)]
-pub struct KafkaSource {
+pub struct KafkaClient {
     /// Brokers to ask first, each `host:port`.
     pub brokers: Vec<String>,
-    /// Topics; one that begins with `^` is a regular expression.
-    pub topics: Vec<String>,
-    /// The consumer group.
-    #[serde(default = "group_default")]
-    pub group: String,
     /// librdkafka's own settings.
     #[serde(default, deserialize_with = "options")]
     #[schemars(schema_with = "options_schema")]
@@ -59,6 +54,19 @@ pub struct KafkaSource {
     /// A file with the token of SASL OAUTHBEARER (a JWT); read again before it ends.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
+}
+
+/// Topics of Kafka with audit events.
+#[derive(Clone, Deserialize, JsonSchema)]
+pub struct KafkaSource {
+    /// Which brokers, and how they are spoken to.
+    #[serde(flatten)]
+    pub client: KafkaClient,
+    /// Topics; one that begins with `^` is a regular expression.
+    pub topics: Vec<String>,
+    /// The consumer group.
+    #[serde(default = "group_default")]
+    pub group: String,
     /// Where a partition begins of which nothing is recorded.
     #[serde(default)]
     pub start_at: Start,
@@ -80,26 +88,14 @@ pub struct KafkaSource {
 /// A topic for alerts.
 #[derive(Clone, Deserialize, JsonSchema)]
 pub struct KafkaSink {
-    /// Brokers to ask first, each `host:port`.
-    pub brokers: Vec<String>,
+    /// Which brokers, and how they are spoken to.
+    #[serde(flatten)]
+    pub client: KafkaClient,
     /// The topic.
     pub topic: String,
     /// What a record's key is, and so its partition.
     #[serde(default)]
     pub key: AlertKey,
-    /// librdkafka's own settings.
-    #[serde(default, deserialize_with = "options")]
-    #[schemars(schema_with = "options_schema")]
-    pub options: Options,
-    /// The same, each with a file that holds its value: for secrets.
-    #[serde(default)]
-    pub options_files: BTreeMap<String, PathBuf>,
-    /// The same, each with the name of an environment variable that holds its value.
-    #[serde(default)]
-    pub options_env: Options,
-    /// A file with the token of SASL OAUTHBEARER (a JWT); read again before it ends.
-    #[serde(default)]
-    pub token_file: Option<PathBuf>,
 }
 
 /// A member of many: matches and alerts in topics, and no state on this machine.
@@ -169,9 +165,7 @@ impl KafkaSource {
         if self.group.is_empty() || self.group.contains('#') {
             return wrong("a group with a name that holds no #");
         }
-        check_brokers("sources", &self.brokers)?;
-        let names = self.options.keys().chain(self.options_files.keys()).chain(self.options_env.keys());
-        check_options("sources", names)
+        self.client.check("sources")
     }
 }
 
@@ -180,34 +174,34 @@ impl KafkaSink {
         if self.topic.is_empty() {
             return Err("sinks: a kafka sink needs a topic".to_owned());
         }
-        check_brokers("sinks", &self.brokers)?;
-        let names = self.options.keys().chain(self.options_files.keys()).chain(self.options_env.keys());
-        check_options("sinks", names)
+        self.client.check("sinks")
     }
 }
 
-fn check_brokers(part: &str, brokers: &[String]) -> Result<(), String> {
-    let good = !brokers.is_empty() && brokers.iter().all(|broker| !broker.is_empty() && !broker.contains(','));
-    if good { Ok(()) } else { Err(format!("{part}: kafka needs brokers, e.g. brokers: [\"127.0.0.1:9092\"]")) }
-}
-
-fn check_options<'o>(part: &str, names: impl Iterator<Item = &'o String>) -> Result<(), String> {
-    let mut seen = std::collections::BTreeSet::new();
-    for name in names {
-        if let Some((_, why)) = OURS.iter().find(|(ours, _)| ours == name) {
-            return Err(format!("{part}: options: {name} is not to be set: {why}"));
+impl KafkaClient {
+    /// `part` of the configuration is where it stands.
+    fn check(&self, part: &str) -> Result<(), String> {
+        let KafkaClient { brokers, options, options_files, options_env, .. } = self;
+        if brokers.is_empty() || brokers.iter().any(|broker| broker.is_empty() || broker.contains(',')) {
+            return Err(format!("{part}: kafka needs brokers, e.g. brokers: [\"127.0.0.1:9092\"]"));
         }
-        if !seen.insert(name) {
-            return Err(format!("{part}: options: {name} stands there twice"));
+        let mut seen = BTreeSet::new();
+        for name in options.keys().chain(options_files.keys()).chain(options_env.keys()) {
+            if let Some((_, why)) = OURS.iter().find(|(ours, _)| ours == name) {
+                return Err(format!("{part}: options: {name} is not to be set: {why}"));
+            }
+            if !seen.insert(name) {
+                return Err(format!("{part}: options: {name} stands there twice"));
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Without what may be secret.
 impl fmt::Debug for KafkaSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let KafkaSource { brokers, topics, group, .. } = self;
+        let KafkaSource { client: KafkaClient { brokers, .. }, topics, group, .. } = self;
         let mut told = f.debug_struct("KafkaSource");
         told.field("brokers", brokers).field("topics", topics).field("group", group).finish_non_exhaustive()
     }
@@ -216,7 +210,7 @@ impl fmt::Debug for KafkaSource {
 /// Without what may be secret.
 impl fmt::Debug for KafkaSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let KafkaSink { brokers, topic, .. } = self;
+        let KafkaSink { client: KafkaClient { brokers, .. }, topic, .. } = self;
         f.debug_struct("KafkaSink").field("brokers", brokers).field("topic", topic).finish_non_exhaustive()
     }
 }
@@ -267,12 +261,15 @@ mod tests {
     #[test]
     fn what_is_ours_is_refused_with_what_to_write() {
         let good = source(", options: {socket.keepalive.enable: true, fetch.wait.max.ms: 100}").unwrap();
-        assert_eq!((good.options["socket.keepalive.enable"].as_str(), good.group.as_str()), ("true", "auditwatch"));
-        assert_eq!(good.options["fetch.wait.max.ms"], "100");
+        assert_eq!(
+            (good.client.options["socket.keepalive.enable"].as_str(), good.group.as_str()),
+            ("true", "auditwatch")
+        );
+        assert_eq!(good.client.options["fetch.wait.max.ms"], "100");
         for (more, said) in [
             (", options: {group.id: x}", "say group"),
             (", options_env: {enable.auto.commit: X}", "stored"),
-            (", options: {sasl.password: x}, options_files: {sasl.password: y}", "twice"),
+            (", options: {sasl.password: x}, options_files: {sasl.password: 'y'}", "twice"),
             (", cluster_from: path:x", "header:NAME"),
             (", group: ''", "group"),
         ] {

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::super::now_us;
 use crate::sink::route::{Route, Routed, Router, Silence};
 
 /// Where alerts go.
@@ -229,10 +230,6 @@ impl Bucket {
     fn wait(&self) -> Duration {
         self.limit.per.mul_f64((1.0 - self.tokens).max(0.0) / f64::from(self.limit.count))
     }
-}
-
-fn now_us() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::dead::each_dead;
 use super::{Grade, Live};
 use crate::admin::Health;
 use crate::engine::matches::{Match, SourceId};
@@ -12,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::rules::RuleSet;
 use crate::sink::kafka::Letter;
 use crate::source::Batch;
-use crate::worker::{BatchResult, Counts, Problem, ProblemKind};
+use crate::worker::{BatchResult, Counts};
 
 /// How often what is counted elsewhere is brought into the metrics.
 const OBSERVE_EVERY: Duration = Duration::from_millis(500);
@@ -172,11 +173,6 @@ fn put(times: &mut Vec<(String, i64)>, label: &str, time: i64) {
     }
 }
 
-/// Whether a problem is a document that could not be read.
-fn is_counted(problem: &Problem) -> bool {
-    matches!(problem.kind, ProblemKind::Unreadable | ProblemKind::TooLarge)
-}
-
 impl Live<'_> {
     /// Keeps what could not be read. That it cannot be kept must not stop what can be read.
     pub(super) fn keep_dead(&mut self, batch: &Batch, result: &BatchResult) {
@@ -191,7 +187,7 @@ impl Live<'_> {
             let why = format!("too large: a line of {} bytes was skipped", skipped.bytes);
             kept = kept.and_then(|()| dead.write(name, None, skipped.offset, &why, None));
         }
-        for problem in problems.iter().filter(|problem| is_counted(problem)) {
+        for problem in problems.iter().filter(|problem| problem.is_lost_document()) {
             documents += 1;
             let raw = batch.bytes.get(problem.range.clone()).filter(|raw| !raw.is_empty());
             kept = kept.and_then(|()| dead.write(name, None, problem.offset, &problem.why, raw));
@@ -220,17 +216,7 @@ impl Live<'_> {
         }
         let metrics = self.watch.metrics.clone();
         let Some((dead, topic, partition)) = self.dead_topic(batch.source) else { return };
-        let mut keep = |offset, why: &str, raw: &[u8]| dead.send(&Letter { topic, partition, offset, why, raw });
-        for skipped in &batch.oversized {
-            keep(skipped.offset, &format!("too large: {} bytes", skipped.bytes), &[]);
-        }
-        for problem in result.problems.iter().filter(|problem| is_counted(problem)) {
-            keep(problem.offset, &problem.why, batch.bytes.get(problem.range.clone()).unwrap_or_default());
-        }
-        for range in &result.strangers {
-            let raw = batch.bytes.get(range.clone()).unwrap_or_default();
-            keep(batch.offset_of(range.start), "no audit event", raw);
-        }
+        each_dead(batch, result, &mut |offset, why, raw| dead.send(&Letter { topic, partition, offset, why, raw }));
         let (kept, lost) = dead.settle();
         metrics.dead(true, kept);
         metrics.dead(false, lost);
