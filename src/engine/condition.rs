@@ -241,7 +241,12 @@ pub(super) fn look_up<'a>(
             }
         }
         Root::Slot(slot) => missing = slot_values(slot, &field.path, event, &mut watched),
-        Root::Derived(derived) => missing = event.derived(derived, &field.path, &mut watched),
+        Root::Derived(derived) => {
+            missing = match event.lacks(field) {
+                Some(missing) => missing,
+                None => event.derived(derived, &field.path, &mut watched),
+            }
+        }
         Root::Event => drop(event.walk(Node::Json(event.raw()), &field.path, &mut watched)),
         Root::Member => {
             if let Some(scope) = scope {

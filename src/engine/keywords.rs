@@ -7,6 +7,7 @@
 use aho_corasick::AhoCorasick;
 use memchr::memchr;
 
+use super::patterns;
 use crate::rules::expr::{Op, StrHow, StrOp};
 
 /// The keywords of one test.
@@ -16,7 +17,13 @@ pub(super) struct Keywords(AhoCorasick);
 impl Keywords {
     /// `None` if one of the comparisons needs more than a word that stands in the text as it is.
     pub(super) fn new(any_of: &[Op]) -> Option<Keywords> {
-        let words = any_of.iter().map(word).collect::<Option<Vec<_>>>()?;
+        let mut words = Vec::new();
+        for op in any_of {
+            words.extend(words_of(op)?);
+        }
+        if words.iter().any(|word| word.is_empty() || !word.bytes().all(is_plain)) {
+            return None;
+        }
         let search = AhoCorasick::builder().ascii_case_insensitive(true).build(words);
         search.ok().map(Keywords)
     }
@@ -27,18 +34,21 @@ impl Keywords {
     }
 }
 
-/// What has to stand in a text for the comparison to hold.
-fn word(op: &Op) -> Option<&str> {
-    let Op::Str(StrOp {
-        how: StrHow::Contains(word) | StrHow::Exact(word) | StrHow::Prefix(word) | StrHow::Suffix(word),
-        ..
-    }) = op
-    else {
-        return None;
-    };
-    // What JSON may escape, or our own reading of a JSON text may add, is no such word.
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-/ ".contains(&byte);
-    (!word.is_empty() && word.bytes().all(plain)).then_some(word)
+/// Words one of which has to stand in a text for the comparison to hold.
+fn words_of(op: &Op) -> Option<Vec<String>> {
+    match op {
+        Op::Str(StrOp {
+            how: StrHow::Contains(word) | StrHow::Exact(word) | StrHow::Prefix(word) | StrHow::Suffix(word),
+            ..
+        }) => Some(vec![word.clone()]),
+        Op::Regex(op) => patterns::words_of_op(op),
+        _ => None,
+    }
+}
+
+/// What JSON may escape, or our own reading of a JSON text may add, is no part of a word.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._:-/ ".contains(&byte)
 }
 
 /// Whether a text holds an escape that may stand for a character of a word. What the API server escapes (Go's
@@ -67,7 +77,7 @@ mod tests {
     use super::super::condition::{Condition, Doubt, Verdict};
     use super::*;
     use crate::event::walk::testing::with_event;
-    use crate::rules::expr::{Expr, Test};
+    use crate::rules::expr::{Expr, RegexOp, Test};
 
     fn text() -> impl Strategy<Value = String> {
         let piece = select(
@@ -95,10 +105,14 @@ mod tests {
     fn op() -> impl Strategy<Value = Op> {
         let word = select(&["kea", "Kea", "ke/a", "&", "e\"", "a k", "1", "verb", "é"][..]);
         let how: [fn(String) -> StrHow; 4] = [StrHow::Contains, StrHow::Exact, StrHow::Prefix, StrHow::Suffix];
-        (word, select(how.to_vec()), any::<bool>()).prop_map(|(word, how, cased)| {
+        let text = (word, select(how.to_vec()), any::<bool>()).prop_map(|(word, how, cased)| {
             let word = if cased { word.to_owned() } else { word.to_lowercase() };
             Op::Str(StrOp { how: how(word), cased })
-        })
+        });
+        let patterns = &["k[ex]a", "kea|a k", "^ke+a$", "(?i)KEA.", "a.?k", "ke\\W?a", "\"", "verb$"][..];
+        let regex = (select(patterns), any::<bool>())
+            .prop_map(|(pattern, folded)| Op::Regex(RegexOp::new(pattern, folded, false, false).unwrap()));
+        prop_oneof![text, regex]
     }
 
     proptest! {

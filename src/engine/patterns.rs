@@ -62,10 +62,15 @@ impl Patterns {
 fn words_of_all(ops: &[RegexOp]) -> Option<AhoCorasick> {
     let mut words = Vec::new();
     for op in ops {
-        words.extend(words_of(&parse(op)?)?);
+        words.extend(words_of_op(op)?);
     }
     let mut automaton = AhoCorasick::builder();
     automaton.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA)).build(words).ok()
+}
+
+/// Words in lower case, one of which stands in every text that the expression matches, but for letters [beyond](BEYOND).
+pub(super) fn words_of_op(op: &RegexOp) -> Option<Vec<String>> {
+    words_of(&parse(op)?)
 }
 
 fn parse(op: &RegexOp) -> Option<Hir> {

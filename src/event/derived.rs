@@ -22,6 +22,7 @@ impl<'a> Event<'a> {
             Derived::Object => missing = self.object(&mut |node| self.walk(node, path, visit)),
             Derived::PodSpec => missing = self.pod_spec(&mut |node| self.walk(node, path, visit)),
             Derived::Containers => missing = self.containers(&mut |node| self.walk(node, path, visit)),
+            Derived::PodAnnotations => missing = self.pod_annotations(visit),
             Derived::GrantedSubjects => missing = self.granted_subjects(visit),
             Derived::ActorUsername => text(self.actor_username(), visit),
             Derived::ActorGroups => drop(self.actor_groups(visit)),
@@ -282,7 +283,7 @@ impl<'a> Event<'a> {
     }
 
     /// What is stored: the response's object, else the request's. A patch without a response is shown as partial.
-    fn object(&self, visit: &mut Visit<'_, 'a>) -> Missing {
+    pub(super) fn object(&self, visit: &mut Visit<'_, 'a>) -> Missing {
         let body = |slot| self.slot(slot).filter(|raw: &Raw| self.doc.kind(*raw) != Kind::Null);
         if let Some(raw) = body(Slot::ResponseObject).filter(|raw| !self.is_status(*raw)) {
             let _ = visit(Node::Json(raw));
@@ -338,70 +339,6 @@ impl<'a> Event<'a> {
                 return;
             }
         }
-    }
-
-    /// The pod's spec wherever the workload keeps it (the list of the Pod Security admission's extractor).
-    fn pod_spec(&self, visit: &mut Visit<'_, 'a>) -> Missing {
-        let (specs, missing) =
-            *self.kept.pod_specs.get_or_init(|| self.keep(|event, visit| event.find_pod_spec(visit)));
-        let _ = specs.iter().try_for_each(|node| visit(*node));
-        missing
-    }
-
-    /// Collects what a look-up shows into the arena.
-    fn keep(&self, look: impl FnOnce(&Self, &mut Visit<'_, 'a>) -> Missing) -> (&'a [Node<'a>], Missing) {
-        let mut nodes = bumpalo::collections::Vec::new_in(self.arena);
-        let mut missing = look(self, &mut |node| {
-            nodes.push(node);
-            ControlFlow::Continue(())
-        });
-        // Every rule that asks has to know, not only the first.
-        missing.malformed |= self.malformed.get();
-        (nodes.into_bump_slice(), missing)
-    }
-
-    fn find_pod_spec(&self, visit: &mut Visit<'_, 'a>) -> Missing {
-        let path = match (self.resource(), self.subresource().unwrap_or("")) {
-            (Some("pods"), "" | "ephemeralcontainers" | "resize") => "spec",
-            (Some("podtemplates"), "") => "template.spec",
-            (
-                Some("deployments" | "daemonsets" | "statefulsets" | "replicasets" | "replicationcontrollers" | "jobs"),
-                "",
-            ) => "spec.template.spec",
-            (Some("cronjobs"), "") => "spec.jobTemplate.spec.template.spec",
-            _ => return Missing::default(),
-        };
-        if !matches!(self.verb(), Some("create" | "update" | "patch")) {
-            return Missing::default();
-        }
-        let path = Path::parse(path);
-        let mut seen = false;
-        let mut missing = self.object(&mut |node| {
-            self.walk(node, &path, &mut |spec| {
-                seen = true;
-                visit(spec)
-            })
-        });
-        // A patch that does not touch the pod's spec says for certain that nothing in it changes.
-        missing.partial &= seen;
-        missing
-    }
-
-    /// Regular, init and ephemeral containers of the pod's spec, each once.
-    fn containers(&self, visit: &mut Visit<'_, 'a>) -> Missing {
-        let (members, missing) =
-            *self.kept.containers.get_or_init(|| self.keep(|event, visit| event.find_containers(visit)));
-        let _ = members.iter().try_for_each(|node| visit(*node));
-        missing
-    }
-
-    fn find_containers(&self, visit: &mut Visit<'_, 'a>) -> Missing {
-        self.pod_spec(&mut |spec| {
-            for list in ["containers", "initContainers", "ephemeralContainers"] {
-                self.walk(spec, &Path::parse(list), &mut |members| self.each(members, visit))?;
-            }
-            ControlFlow::Continue(())
-        })
     }
 
     /// Usernames and groups that a binding names.

@@ -103,6 +103,9 @@ fn pod_specs_wherever_they_are() {
         );
         check(&event, "k8s.podSpec.hostPID", &["true"]);
         check(&event, "k8s.containers.image", &["\"a\"", "\"b\"", "\"c\""]);
+        let annotated =
+            event.replacen(r#"{"spec":{""#, r#"{"metadata":{"annotations":{"a.b/c":"x","n":1}},"spec":{""#, 9);
+        check(&annotated, "k8s.podAnnotations", &["a.b/c=x"]);
     }
     let response = r#"{"verb":"patch","level":"RequestResponse","objectRef":{"resource":"pods"},"requestObject":[],"responseObject":{"kind":"Pod","spec":{"hostPID":true}}}"#;
     check(response, "k8s.podSpec.hostPID", &["true"]);
@@ -124,6 +127,8 @@ fn patches_are_partial() {
     );
     assert_eq!(values(&by_pointer, "k8s.containers.securityContext.privileged"), (vec!["=true".to_string()], true));
     assert_eq!(values(&by_pointer, "k8s.podSpec.hostPID"), (vec![], true));
+    let annotation = patch(r#"[{"op":"add","path":"/spec/template/metadata/annotations/a.b~1c","value":"x"}]"#);
+    assert_eq!(values(&annotation, "k8s.podAnnotations"), (vec!["a.b/c=x".to_string()], true));
     let whole = patch(r#"[{"op":"replace","path":"/spec/template","value":{"spec":{"containers":[{"image":"x"}]}}}]"#);
     assert_eq!(values(&whole, "k8s.containers.image").0, ["\"x\""]);
     let merge = patch(r#"{"spec":{"template":{"spec":{"hostPID":true}}}}"#);

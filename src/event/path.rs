@@ -1,5 +1,6 @@
 //! Field names as rules write them, resolved once to where the engine looks.
 
+use super::keys::Asked;
 use super::view::Slot;
 
 /// A dotted path below a value. A run of unquoted segments stays together, because a map key may itself hold dots: at
@@ -44,6 +45,7 @@ pub enum Derived {
     Object,
     PodSpec,
     Containers,
+    PodAnnotations,
     ActorUsername,
     ActorGroups,
     ActorSubjects,
@@ -107,6 +109,8 @@ pub struct Field {
     pub root: Root,
     /// The rest.
     pub path: Path,
+    /// The keys of the rest.
+    pub asked: Asked,
 }
 
 /// Derived fields and their names, longest names first where one is the prefix of another.
@@ -114,6 +118,7 @@ pub const DERIVED: &[(&str, Derived)] = &[
     ("k8s.object", Derived::Object),
     ("k8s.podSpec", Derived::PodSpec),
     ("k8s.containers", Derived::Containers),
+    ("k8s.podAnnotations", Derived::PodAnnotations),
     ("k8s.actor.username", Derived::ActorUsername),
     ("k8s.actor.groups", Derived::ActorGroups),
     ("k8s.actor.subjects", Derived::ActorSubjects),
@@ -151,7 +156,8 @@ const FAST: &[(&str, Fast)] = &[
 impl Field {
     /// A field of the event.
     pub fn parse(name: &str) -> Field {
-        let field = |root, rest: &str| Field { name: name.into(), root, path: Path::parse(rest) };
+        let field =
+            |root, rest: &str| Field { name: name.into(), root, path: Path::parse(rest), asked: Asked::of(rest) };
         if let Some((_, fast)) = FAST.iter().find(|(known, _)| *known == name) {
             return field(Root::Fast(*fast), "");
         }
@@ -171,12 +177,12 @@ impl Field {
 
     /// A field of an array's member; empty for the member itself.
     pub fn of_member(name: &str) -> Field {
-        Field { name: name.into(), root: Root::Member, path: Path::parse(name) }
+        Field { name: name.into(), root: Root::Member, path: Path::parse(name), asked: Asked::of(name) }
     }
 
     /// Any scalar of the event.
     pub fn anything() -> Field {
-        Field { name: "".into(), root: Root::Anything, path: Path::default() }
+        Field { name: "".into(), root: Root::Anything, path: Path::default(), asked: Asked::default() }
     }
 
     /// Whether a look at the field may have to read a body.
@@ -188,6 +194,7 @@ impl Field {
                     Derived::Object
                         | Derived::PodSpec
                         | Derived::Containers
+                        | Derived::PodAnnotations
                         | Derived::GrantedSubjects
                         | Derived::ObjectName
                         | Derived::DryRun

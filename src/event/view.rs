@@ -8,6 +8,7 @@ use super::Stage;
 use super::header::SLOTS;
 pub use super::header::Slot;
 use super::json::{Doc, Kind, Raw};
+use super::keys::KeySet;
 use super::path::{Derived, Field, Path, Root};
 use super::places::Places;
 use super::site::Site;
@@ -64,6 +65,7 @@ pub(super) struct Kept<'a> {
     pub dry_run: OnceCell<bool>,
     pub pod_specs: OnceCell<(&'a [Node<'a>], Missing)>,
     pub containers: OnceCell<(&'a [Node<'a>], Missing)>,
+    pub pod_keys: OnceCell<Option<&'a KeySet>>,
     /// Objects that were walked, and what they hold.
     pub objects: Places<'a, Members<'a>>,
     /// Arrays of objects that were walked, and their elements.
@@ -327,7 +329,9 @@ impl<'a> Event<'a> {
     pub fn is_partial(&self, field: &Field) -> bool {
         match field.root {
             Root::Slot(Slot::RequestObject) => self.verb() == Some("patch"),
-            Root::Derived(Derived::Object | Derived::PodSpec | Derived::Containers) => self.shows_patch(),
+            Root::Derived(Derived::Object | Derived::PodSpec | Derived::Containers | Derived::PodAnnotations) => {
+                self.shows_patch()
+            }
             _ => false,
         }
     }

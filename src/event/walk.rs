@@ -182,7 +182,7 @@ impl<'a> Event<'a> {
 
     /// The members of an object. Many rules walk the same few objects, so they are kept once found; `None` (and the event
     /// malformed) if they are not well-formed.
-    fn members(&self, object: Raw) -> Option<Members<'a>> {
+    pub(super) fn members(&self, object: Raw) -> Option<Members<'a>> {
         if let Some(members) = self.kept.objects.get(object.start) {
             return Some(members);
         }
@@ -323,7 +323,7 @@ fn mark(key: &[u8]) -> u64 {
 }
 
 /// Takes the first segment off a pointer (which starts with a slash).
-fn first_segment(pointer: &str) -> (&str, &str) {
+pub(super) fn first_segment(pointer: &str) -> (&str, &str) {
     let body = pointer.strip_prefix('/').unwrap_or(pointer);
     body.split_at(body.find('/').unwrap_or(body.len()))
 }
@@ -335,7 +335,7 @@ fn skip_index(pointer: &str) -> &str {
     if index { rest } else { pointer }
 }
 
-fn unescape_segment(segment: &str) -> std::borrow::Cow<'_, str> {
+pub(super) fn unescape_segment(segment: &str) -> std::borrow::Cow<'_, str> {
     if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~").into() } else { segment.into() }
 }
 

@@ -316,6 +316,13 @@ pub const FIELDS: &[FieldInfo] = &[
         "regular, init and ephemeral containers of that spec together",
         "k8s.containers.securityContext.privileged: true",
     ),
+    many(
+        "k8s.podAnnotations",
+        Text,
+        Request,
+        "annotations of the pod or of the workload's pod template, each as `key=value`",
+        "container.apparmor.security.beta.kubernetes.io/app=unconfined",
+    ),
     one(
         "k8s.actor.username",
         Name,

@@ -1,0 +1,172 @@
+//! The pod that a workload is about, wherever the workload keeps it: its spec, its containers, its annotations.
+
+use std::ops::ControlFlow;
+
+use super::json::{Kind, Raw};
+use super::keys::KeySet;
+use super::path::{Derived, Field, Path, Root};
+use super::view::Event;
+use super::walk::{Missing, Node, Visit, first_segment, unescape_segment};
+
+/// Where a kind of object keeps its pod (the list of the Pod Security admission's extractor); empty for a pod itself.
+fn template_of(resource: Option<&str>, subresource: &str) -> Option<&'static str> {
+    Some(match (resource?, subresource) {
+        ("pods", "" | "ephemeralcontainers" | "resize") => "",
+        ("podtemplates", "") => "template.",
+        ("deployments" | "daemonsets" | "statefulsets" | "replicasets" | "replicationcontrollers" | "jobs", "") => {
+            "spec.template."
+        }
+        ("cronjobs", "") => "spec.jobTemplate.spec.template.",
+        _ => return None,
+    })
+}
+
+impl<'a> Event<'a> {
+    /// Shows `visit` what stands at `path` of the pod that the request writes.
+    fn in_pod(&self, path: &str, visit: &mut Visit<'_, 'a>) -> Missing {
+        let Some(template) = template_of(self.resource(), self.subresource().unwrap_or("")) else {
+            return Missing::default();
+        };
+        if !matches!(self.verb(), Some("create" | "update" | "patch")) {
+            return Missing::default();
+        }
+        let path = Path::parse(&format!("{template}{path}"));
+        let mut seen = false;
+        let mut missing = self.object(&mut |node| {
+            self.walk(node, &path, &mut |found| {
+                seen = true;
+                visit(found)
+            })
+        });
+        // A patch that does not touch this part of the pod says for certain that nothing in it changes.
+        missing.partial &= seen;
+        missing
+    }
+
+    /// The pod's spec.
+    pub(super) fn pod_spec(&self, visit: &mut Visit<'_, 'a>) -> Missing {
+        let (specs, missing) = self.pod_specs();
+        let _ = specs.iter().try_for_each(|node| visit(*node));
+        missing
+    }
+
+    fn pod_specs(&self) -> (&'a [Node<'a>], Missing) {
+        *self.kept.pod_specs.get_or_init(|| self.keep(|event, visit| event.in_pod("spec", visit)))
+    }
+
+    /// Regular, init and ephemeral containers of the pod's spec, each once.
+    pub(super) fn containers(&self, visit: &mut Visit<'_, 'a>) -> Missing {
+        let (members, missing) = self.all_containers();
+        let _ = members.iter().try_for_each(|node| visit(*node));
+        missing
+    }
+
+    fn all_containers(&self) -> (&'a [Node<'a>], Missing) {
+        *self.kept.containers.get_or_init(|| self.keep(|event, visit| event.find_containers(visit)))
+    }
+
+    fn find_containers(&self, visit: &mut Visit<'_, 'a>) -> Missing {
+        self.pod_spec(&mut |spec| {
+            for list in ["containers", "initContainers", "ephemeralContainers"] {
+                self.walk(spec, &Path::parse(list), &mut |members| self.each(members, visit))?;
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Collects what a look-up shows into the arena.
+    fn keep(&self, look: impl FnOnce(&Self, &mut Visit<'_, 'a>) -> Missing) -> (&'a [Node<'a>], Missing) {
+        let mut nodes = bumpalo::collections::Vec::new_in(self.arena);
+        let mut missing = look(self, &mut |node| {
+            nodes.push(node);
+            ControlFlow::Continue(())
+        });
+        // Every rule that asks has to know, not only the first.
+        missing.malformed |= self.malformed.get();
+        (nodes.into_bump_slice(), missing)
+    }
+
+    /// The pod's annotations, each as `key=value`: some keys end with the name of a container, which no path can say.
+    pub(super) fn pod_annotations(&self, visit: &mut Visit<'_, 'a>) -> Missing {
+        self.in_pod("metadata.annotations", &mut |node| match node {
+            Node::Json(raw) | Node::Patch { pointer: "", value: raw } => self.each_annotation(raw, visit),
+            Node::Patch { pointer, value } => match first_segment(pointer) {
+                (key, "") => self.annotation_text(&unescape_segment(key), value, visit),
+                _ => ControlFlow::Continue(()),
+            },
+            Node::Text(_) | Node::Bool(_) => ControlFlow::Continue(()),
+        })
+    }
+
+    fn each_annotation(&self, raw: Raw, visit: &mut Visit<'_, 'a>) -> ControlFlow<()> {
+        if self.doc.kind(raw) != Kind::Object {
+            return ControlFlow::Continue(());
+        }
+        for (key, value) in self.members(raw).map_or(&[][..], |members| members.list) {
+            if let Some(key) = self.text(*key) {
+                self.annotation_text(key, *value, visit)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn annotation_text(&self, key: &str, value: Raw, visit: &mut Visit<'_, 'a>) -> ControlFlow<()> {
+        match self.text(value) {
+            Some(value) => visit(Node::Text(bumpalo::format!(in self.arena, "{}={}", key, value).into_bump_str())),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// If the field is one of the pod's spec or containers, and none of them has its keys: what the look-up would say of
+    /// what is missing. Rules ask for some fifty fields that few pods have.
+    pub fn lacks(&self, field: &Field) -> Option<Missing> {
+        let missing = match field.root {
+            Root::Derived(Derived::PodSpec) => self.pod_specs().1,
+            Root::Derived(Derived::Containers) => self.all_containers().1,
+            _ => return None,
+        };
+        let keys = (*self.kept.pod_keys.get_or_init(|| self.keys_of_pod()))?;
+        (!keys.may_hold(&field.asked)).then_some(missing)
+    }
+
+    /// The keys that stand in the pod's specs; `None` if that cannot be told for sure.
+    fn keys_of_pod(&self) -> Option<&'a KeySet> {
+        let malformed = self.malformed.get();
+        let mut keys = KeySet::default();
+        let all = self.pod_specs().0.iter().try_for_each(|node| match node {
+            Node::Json(raw) => self.add_keys(*raw, &mut keys),
+            _ => None,
+        });
+        // Whoever walks into what is malformed says so.
+        self.malformed.set(malformed);
+        all.map(|()| &*self.arena.alloc(keys))
+    }
+
+    fn add_keys(&self, raw: Raw, keys: &mut KeySet) -> Option<()> {
+        let mut todo = bumpalo::collections::Vec::new_in(self.arena);
+        todo.push(raw);
+        while let Some(raw) = todo.pop() {
+            match self.doc.kind(raw) {
+                Kind::Object => {
+                    for (key, value) in self.members(raw)?.list {
+                        keys.add(&self.doc.name(*key).ok()?);
+                        todo.push(*value);
+                    }
+                }
+                Kind::Array => {
+                    for element in self.doc.elements(raw) {
+                        let element = element.ok()?;
+                        match self.doc.kind(element) {
+                            Kind::Object => todo.push(element),
+                            // A walk follows arrays in arrays only so far.
+                            Kind::Array => return None,
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(())
+    }
+}
