@@ -1,5 +1,6 @@
 //! From an event to what its matches keep of it: the texts that an alert may tell, and the captured values.
 
+use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 
 use super::CaptureTable;
@@ -33,6 +34,7 @@ pub struct Place {
 pub struct Keeper {
     recorder: Recorder,
     wanted: Vec<CaptureId>,
+    hashes: Hashes,
 }
 
 impl Keeper {
@@ -47,7 +49,7 @@ impl Keeper {
         fields: &[Field],
         cut: &mut u64,
     ) -> Trace {
-        let Keeper { recorder, wanted } = self;
+        let Keeper { recorder, wanted, hashes } = self;
         record(event, place, recorder);
         let of_rule = |rule: &u32| table.per_rule[*rule as usize].as_slice();
         let wanted = match rules {
@@ -61,7 +63,7 @@ impl Keeper {
             }
         };
         for &id in wanted {
-            let left_out = capture(event, id, &fields[id as usize], recorder);
+            let left_out = capture(event, id, &fields[id as usize], recorder, hashes);
             if left_out > 0 {
                 *cut += left_out * rules.iter().filter(|rule| of_rule(rule).contains(&id)).count() as u64;
             }
@@ -107,17 +109,57 @@ fn record(event: &Event<'_>, place: Place, recorder: &mut Recorder) {
 }
 
 /// Records the values of a field; returns how many were too many.
-fn capture(event: &Event<'_>, id: CaptureId, field: &Field, recorder: &mut Recorder) -> u64 {
+fn capture(event: &Event<'_>, id: CaptureId, field: &Field, recorder: &mut Recorder, hashes: &mut Hashes) -> u64 {
     let (resource, subresource) = (event.resource().unwrap_or(""), event.subresource().unwrap_or(""));
     let secret = redact::is_secret_field(resource, subresource, &field.name);
     let mut values = 0;
     look_up_all(field, event, &mut |text| {
         values += 1;
         if values <= VALUES_MAX {
-            recorder.value(id, hash128([text.as_bytes()]), Some(text).filter(|_| !secret));
+            recorder.value(id, hashes.of(text), Some(text).filter(|_| !secret));
         }
     });
     values.saturating_sub(VALUES_MAX) as u64
+}
+
+/// How many hashes are remembered, and of how long texts (bytes).
+const HASHES: usize = 512;
+const HASHED_MAX: usize = 62;
+
+/// The hashes of the values seen last: users, addresses and namespaces come again and again, and BLAKE3 is dear for texts
+/// that short.
+#[derive(Debug, Default)]
+struct Hashes {
+    seed: foldhash::fast::RandomState,
+    /// By the last bits of a quick hash.
+    known: Vec<Hashed>,
+}
+
+/// A text, its length (255: none yet), and its hash.
+#[derive(Debug, Clone, Copy)]
+struct Hashed {
+    text: [u8; HASHED_MAX],
+    length: u8,
+    hash: u128,
+}
+
+impl Hashes {
+    fn of(&mut self, text: &str) -> u128 {
+        let length = text.len();
+        if length > HASHED_MAX {
+            return hash128([text.as_bytes()]);
+        }
+        if self.known.is_empty() {
+            self.known.resize(HASHES, Hashed { text: [0; HASHED_MAX], length: u8::MAX, hash: 0 });
+        }
+        let place = &mut self.known[self.seed.hash_one(text.as_bytes()) as usize % HASHES];
+        if usize::from(place.length) != length || &place.text[..length] != text.as_bytes() {
+            place.text[..length].copy_from_slice(text.as_bytes());
+            place.length = length as u8;
+            place.hash = hash128([text.as_bytes()]);
+        }
+        place.hash
+    }
 }
 
 #[cfg(test)]
@@ -198,6 +240,15 @@ mod tests {
         ] {
             let (direct, (kept, _)) = with_event(text, |event| (excerpt(event), keep(event)));
             assert_eq!(direct, kept.excerpt(), "{text}");
+        }
+    }
+
+    #[test]
+    fn remembered_hashes_are_those_of_their_texts() {
+        let mut hashes = Hashes::default();
+        let texts: Vec<String> = (0..3 * HASHES).map(|n| "x".repeat(n % 70) + &(n / 7).to_string()).collect();
+        for text in texts.iter().chain(&texts).chain(&[String::new()]) {
+            assert_eq!(hashes.of(text), hash128([text.as_bytes()]), "{text}");
         }
     }
 

@@ -1,9 +1,8 @@
 //! The regular expressions of one test, behind a quick look for the words without which none of them can match.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
-use regex::Regex;
 use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 
 use crate::rules::expr::RegexOp;
@@ -23,7 +22,6 @@ const BEYOND: [char; 2] = ['\u{17f}', '\u{212a}'];
 /// Regular expressions, any of which may match.
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
-    regexes: Vec<Arc<Regex>>,
     /// Found when the first text is looked at: most rules of a large set never see one. None if some expression needs no
     /// word.
     words: OnceLock<Option<AhoCorasick>>,
@@ -33,19 +31,17 @@ pub(super) struct Patterns {
 impl Patterns {
     /// Expressions that are compiled already.
     pub(super) fn new<'o>(ops: impl Iterator<Item = &'o RegexOp>) -> Patterns {
-        let ops: Vec<RegexOp> = ops.cloned().collect();
-        let regexes = ops.iter().map(|op| Arc::clone(&op.built.0)).collect();
-        Patterns { regexes, words: OnceLock::new(), ops }
+        Patterns { words: OnceLock::new(), ops: ops.cloned().collect() }
     }
 
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
-        self.regexes.is_empty()
+        self.ops.is_empty()
     }
 
     /// Whether any of them matches.
     pub(super) fn is_match(&self, text: &str) -> bool {
-        if self.regexes.is_empty() {
+        if self.ops.is_empty() {
             return false;
         }
         if let Some(words) = self.words.get_or_init(|| words_of_all(&self.ops))
@@ -54,7 +50,7 @@ impl Patterns {
         {
             return false;
         }
-        self.regexes.iter().any(|regex| regex.is_match(text))
+        self.ops.iter().any(|op| op.is_match(text))
     }
 }
 
@@ -285,7 +281,7 @@ mod tests {
         ) {
             let text = texts.concat();
             let ops: Vec<RegexOp> = chosen.iter().map(|pattern| op(pattern)).collect();
-            let plain = ops.iter().any(|op| op.built.0.is_match(&text));
+            let plain = ops.iter().any(|op| op.is_match(&text));
             prop_assert_eq!(Patterns::new(ops.iter()).is_match(&text), plain, "{}", text);
         }
     }

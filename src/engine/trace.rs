@@ -219,7 +219,8 @@ impl Trace {
     /// The values of a field; none if it was missing or is not captured.
     #[inline]
     pub fn values(&self, id: CaptureId) -> impl Iterator<Item = Captured<'_>> {
-        self.all_values().filter(move |(have, _)| *have == id).map(|(_, value)| value)
+        // The id first: most entries are of other fields, and need not be read.
+        self.entries().filter(move |entry| u32_at(*entry, 0) == id).map(|entry| self.value_of(entry))
     }
 
     /// The value of a field that has exactly one.
@@ -233,14 +234,21 @@ impl Trace {
     /// All captured values, in the order of their fields' ids.
     #[inline]
     pub fn all_values(&self) -> impl Iterator<Item = (CaptureId, Captured<'_>)> {
+        self.entries().map(|entry| (u32_at(entry, 0), self.value_of(entry)))
+    }
+
+    #[inline]
+    fn entries(&self) -> impl Iterator<Item = &[u8; VALUE_BYTES]> {
         let bytes = self.bytes();
         let table = bytes.len() - VALUE_BYTES * usize::from(u16_at(bytes, at::VALUES));
-        let (entries, _) = bytes[table..].as_chunks::<VALUE_BYTES>();
-        entries.iter().map(move |entry| {
-            let (start, length) = (u32_at(entry, 4) as usize, usize::from(u16_at(entry, 8)));
-            let raw = bytes.get(start..start + length).filter(|_| u16_at(entry, 10) == 0);
-            (u32_at(entry, 0), Captured { hash: u128::from_le_bytes(array_at(entry, 12)), raw })
-        })
+        bytes[table..].as_chunks().0.iter()
+    }
+
+    #[inline]
+    fn value_of(&self, entry: &[u8; VALUE_BYTES]) -> Captured<'_> {
+        let (start, length) = (u32_at(entry, 4) as usize, usize::from(u16_at(entry, 8)));
+        let raw = self.bytes().get(start..start + length).filter(|_| u16_at(entry, 10) == 0);
+        Captured { hash: u128::from_le_bytes(array_at(entry, 12)), raw }
     }
 }
 

@@ -143,6 +143,7 @@ pub struct Report {
     errors: usize,
     total: usize,
     lints: bool,
+    known: bool,
 }
 
 impl Report {
@@ -154,6 +155,16 @@ impl Report {
     /// The same for whoever wants to know what is odd as well, not only what keeps a rule from running.
     pub fn linting(file: &str) -> Self {
         Report { lints: true, ..Report::new(file) }
+    }
+
+    /// The same for a file that was read before: a built-in one, of which the tests know that it has no error.
+    pub fn of_known(self, known: bool) -> Self {
+        Report { known, ..self }
+    }
+
+    /// Whether the file is known to have no error.
+    pub fn is_known(&self) -> bool {
+        self.known
     }
 
     /// Whether what is odd is to be looked for.

@@ -4,7 +4,7 @@
 //! evaluated over one event with three values: true, false, and *unknown* (a body it asks for was dropped).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
 use regex::Regex;
@@ -207,20 +207,37 @@ impl RegexOp {
         multi_line: bool,
         dot_matches_new_line: bool,
     ) -> Result<Self, regex::Error> {
-        let built = regex::RegexBuilder::new(pattern)
-            .case_insensitive(case_insensitive)
-            .multi_line(multi_line)
-            .dot_matches_new_line(dot_matches_new_line)
+        let op = Self::known(pattern, case_insensitive, multi_line, dot_matches_new_line);
+        op.built.0.get_or_init(|| op.build()).clone().map(|_| op)
+    }
+
+    /// A pattern that is known to compile, and does so when the first text is held against it: that of all built-in rules
+    /// would take longer than the rest of a start.
+    pub fn known(pattern: &str, case_insensitive: bool, multi_line: bool, dot_matches_new_line: bool) -> Self {
+        let built = Built::default();
+        RegexOp { pattern: pattern.to_owned(), case_insensitive, multi_line, dot_matches_new_line, built }
+    }
+
+    fn build(&self) -> Result<Regex, regex::Error> {
+        regex::RegexBuilder::new(&self.pattern)
+            .case_insensitive(self.case_insensitive)
+            .multi_line(self.multi_line)
+            .dot_matches_new_line(self.dot_matches_new_line)
             .size_limit(MAX_REGEX)
-            .build()?;
-        let (pattern, built) = (pattern.to_owned(), Built(Arc::new(built)));
-        Ok(RegexOp { pattern, case_insensitive, multi_line, dot_matches_new_line, built })
+            .build()
+    }
+
+    /// Whether the expression matches the text.
+    pub fn is_match(&self, text: &str) -> bool {
+        let built = self.built.0.get_or_init(|| self.build()).as_ref();
+        built.expect("a pattern of a built-in rule, which the tests compile").is_match(text)
     }
 }
 
-/// A compiled pattern, shared by every condition it ends up in: a filter's stands in that of each rule it applies to.
-#[derive(Debug, Clone)]
-pub struct Built(pub Arc<Regex>);
+/// A compiled pattern, once it is, shared by every condition it ends up in: a filter's stands in that of each rule it
+/// applies to.
+#[derive(Debug, Clone, Default)]
+pub struct Built(Arc<OnceLock<Result<Regex, regex::Error>>>);
 
 /// The pattern and its flags tell all; what they compile to tells nothing more.
 impl PartialEq for Built {

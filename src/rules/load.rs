@@ -60,7 +60,8 @@ fn put_together(
     let mut drafts = Vec::new();
     let mut diagnostics = Vec::new();
     for file in files.iter().filter(|file| !is_test(&file.name)) {
-        let mut report = if names.is_some() { Report::linting(&file.name) } else { Report::new(&file.name) };
+        let report = if names.is_some() { Report::linting(&file.name) } else { Report::new(&file.name) };
+        let mut report = report.of_known(file.documents.is_some() && names.is_none());
         let (read_now, errors) = match file.documents {
             Some(_) => Default::default(),
             None => yaml::parse(&file.text),

@@ -386,6 +386,10 @@ impl Values<'_> {
 
     fn regex(&mut self, flags: Flags, pattern: &str) -> Option<Op> {
         let Flags { case_insensitive, multi_line, dot_matches_new_line } = flags;
+        // What a site fills in is known to nobody.
+        if self.report.is_known() && !self.modifiers.expand {
+            return Some(Op::Regex(RegexOp::known(pattern, case_insensitive, multi_line, dot_matches_new_line)));
+        }
         match RegexOp::new(pattern, case_insensitive, multi_line, dot_matches_new_line) {
             Ok(op) => Some(Op::Regex(op)),
             Err(error) => {

@@ -173,6 +173,9 @@ impl Windows {
             }
             return;
         }
+        if self.groups[index].none_begins(plan, &hits) {
+            return;
+        }
         // What comes up is told at once, by its own match: nothing of it is needed later.
         let number = match plan.kind {
             Kind::New { .. } => 0,
@@ -258,6 +261,11 @@ impl Windows {
     /// numbers grow in event order.
     fn number(&mut self, run: &[Item], index: usize, stats: &mut WindowStats) -> u64 {
         if let Some(number) = self.numbers[index] {
+            return number;
+        }
+        if let [item] = run {
+            let number = self.evidence.push(&item.matched.trace, stats);
+            self.numbers[index] = Some(number);
             return number;
         }
         let mut stages: SmallVec<[Stage; 4]> = run.iter().map(|item| item.matched.stage).collect();

@@ -1,15 +1,13 @@
 //! Whether an operator holds for a text, for the few texts that a field can have. The engine's own comparison is compiled
 //! for speed; this one is plain.
 
-use regex::Regex;
-
-use super::super::expr::{GlobPart, Op, StrHow, StrOp};
+use super::super::expr::{GlobPart, Op, RegexOp, StrHow, StrOp};
 use crate::event::fold;
 
 /// An operator, ready to be held against several texts.
 pub(super) enum Ready<'a> {
     Text(&'a StrOp),
-    Regex(&'a Regex),
+    Regex(&'a RegexOp),
     Other(&'a Op),
     /// Whether it holds depends on more than the text.
     Unclear,
@@ -19,7 +17,7 @@ impl<'a> Ready<'a> {
     pub(super) fn new(op: &'a Op) -> Self {
         match op {
             Op::Str(op) => Ready::Text(op),
-            Op::Regex(op) => Ready::Regex(&op.built.0),
+            Op::Regex(op) => Ready::Regex(op),
             Op::Num(..) | Op::Bool(_) | Op::Cidr(_) | Op::Null | Op::Exists(_) => Ready::Other(op),
             Op::FieldRef(_) | Op::Time(..) | Op::Never => Ready::Unclear,
         }
