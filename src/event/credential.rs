@@ -31,7 +31,26 @@ impl<'a> Event<'a> {
         let Some(extra) = self.extra_raw().filter(|raw| self.doc.kind(*raw) == Kind::Object) else { return true };
         // Walked once for both, unless a key is spelled in an unusual way.
         let (mut found, mut plain) = (None, true);
-        for member in self.doc.members(extra) {
+        // What service accounts have, in the order in which the API server writes it.
+        let mut members = self.doc.members_in_order(extra);
+        macro_rules! take {
+            ($($name:literal),* $(,)?) => {$(
+                if let Some(value) = members.take($name) {
+                    visit(&$name[1..$name.len() - 2], value);
+                }
+            )*};
+        }
+        if let Some(value) = members.take(b"\"authentication.kubernetes.io/credential-id\":") {
+            visit(CREDENTIAL_ID.as_bytes(), value);
+            found = Some(value);
+        }
+        take! {
+            b"\"authentication.kubernetes.io/node-name\":",
+            b"\"authentication.kubernetes.io/node-uid\":",
+            b"\"authentication.kubernetes.io/pod-name\":",
+            b"\"authentication.kubernetes.io/pod-uid\":",
+        }
+        for member in members.rest() {
             let Ok((key, value)) = member else { return false };
             let name = &self.doc.text[key.start + 1..key.end - 1];
             visit(name, value);

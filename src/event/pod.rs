@@ -170,3 +170,68 @@ impl<'a> Event<'a> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::super::walk::testing::with_event;
+    use super::*;
+
+    const KEYS: [&str; 9] =
+        ["containers", "securityContext", "privileged", "a", "a.b", "a.b/c", "privile\\u0067ed", "", "env."];
+
+    const PATHS: [&str; 9] = [
+        "securityContext.privileged",
+        "privileged",
+        "a",
+        "a.b",
+        "a.b/c",
+        "\"a.b/c\"",
+        "containers.a.b.privileged",
+        "env.a",
+        "nowhere.a",
+    ];
+
+    fn json() -> impl Strategy<Value = String> {
+        // The last is no JSON.
+        let leaf =
+            select(&["1", "true", "\"x\"", "null", "[]", "{}", "[[{\"a\":1}]]", "tru"][..]).prop_map(str::to_owned);
+        leaf.prop_recursive(5, 40, 4, |inner| {
+            let object = prop::collection::vec((select(&KEYS[..]), inner.clone()), 0..4).prop_map(|members| {
+                let members: Vec<String> = members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+                format!("{{{}}}", members.join(","))
+            });
+            let array = prop::collection::vec(inner, 0..3).prop_map(|members| format!("[{}]", members.join(",")));
+            prop_oneof![3 => object, 1 => array]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        /// What is said to be lacking is not found by a walk, which says the same of what is missing.
+        #[test]
+        fn what_a_pod_lacks_is_not_there(spec in json(), path in select(&PATHS[..]), verb in select(&["create", "patch"][..])) {
+            let text = format!(
+                r#"{{"verb":"{verb}","level":"Request","objectRef":{{"resource":"pods"}},"requestObject":{{"spec":{spec}}}}}"#
+            );
+            for (root, derived) in [("k8s.podSpec", Derived::PodSpec), ("k8s.containers", Derived::Containers)] {
+                let field = Field::parse(&format!("{root}.{path}"));
+                let (lacks, before) = with_event(&text, |event| (event.lacks(&field), event.take_malformed()));
+                let (found, missing, malformed) = with_event(&text, |event| {
+                    let mut found = 0;
+                    let missing = event.derived(derived, &field.path, &mut |_| {
+                        found += 1;
+                        ControlFlow::Continue(())
+                    });
+                    (found, missing, event.take_malformed())
+                });
+                if let Some(lacks) = lacks {
+                    prop_assert_eq!((0, lacks, before), (found, missing, malformed), "{} {}", root, text);
+                }
+            }
+        }
+    }
+}

@@ -13,7 +13,7 @@ use super::path::{Derived, Field, Path, Root};
 use super::places::Places;
 use super::site::Site;
 use super::structure::Flaw;
-use super::walk::{Missing, Node, Visit};
+use super::walk::{Mark, Missing, Node, Visit};
 
 /// Members of `user`, `objectRef` and `responseStatus` that are located at once, because the index or the request's
 /// identity needs them; and the texts that every rule asks for.
@@ -48,8 +48,10 @@ pub(super) struct Texts<'a> {
 pub(super) struct Members<'a> {
     /// Keys and values, in order.
     pub(super) list: &'a [(Raw, Raw)],
-    /// Marks of the keys: most of what rules ask for is not there, and this says so without a look at the keys.
-    pub(super) marks: u64,
+    /// The keys' marks: most of what rules ask for is not there, and these say so without a look at the keys.
+    pub(super) marks: &'a [Mark],
+    /// All of them, a bit each.
+    pub(super) any: u64,
 }
 
 /// Answers that are kept once they have been worked out.

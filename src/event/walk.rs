@@ -186,16 +186,20 @@ impl<'a> Event<'a> {
         if let Some(members) = self.kept.objects.get(object.start) {
             return Some(members);
         }
-        let (mut list, mut marks) = (bumpalo::collections::Vec::new_in(self.arena), 0);
+        let mut list = bumpalo::collections::Vec::with_capacity_in(8, self.arena);
+        let mut marks = bumpalo::collections::Vec::with_capacity_in(8, self.arena);
+        let mut any = 0;
         for member in self.doc.members(object) {
             let Ok((key, value)) = member else {
                 self.malformed.set(true);
                 return None;
             };
-            marks |= self.doc.name(key).map_or(u64::MAX, |name| mark(&name));
+            let mark = self.doc.name(key).map_or(Mark::ANY, |name| Mark::of(&name));
+            any |= mark.bit();
+            marks.push(mark);
             list.push((key, value));
         }
-        let members = Members { list: list.into_bump_slice(), marks };
+        let members = Members { list: list.into_bump_slice(), marks: marks.into_bump_slice(), any };
         self.kept.objects.put(object.start, members, self.arena);
         Some(members)
     }
@@ -204,11 +208,8 @@ impl<'a> Event<'a> {
     /// used. Of equal keys the last counts, as for the API server's decoder.
     fn longest(&self, object: Raw, run: &str) -> Option<(Raw, usize)> {
         let members = self.members(object)?;
-        if members.marks & mark(run.as_bytes()) == 0 {
-            return None;
-        }
         let mut best: Option<(Raw, usize)> = None;
-        for &(key, value) in members.list {
+        for (key, value) in members.marked(Mark::of(run.as_bytes())) {
             let name = self.doc.name(key).unwrap_or_default();
             // The boundary first: it alone rules most names out.
             let fits = !name.is_empty()
@@ -224,11 +225,8 @@ impl<'a> Event<'a> {
     /// The member of the object with exactly this key, the last one if there are several.
     pub(super) fn member(&self, object: Raw, key: &str) -> Option<Raw> {
         let members = self.members(object)?;
-        if members.marks & mark(key.as_bytes()) == 0 {
-            return None;
-        }
         let mut found = None;
-        for &(name, value) in members.list {
+        for (name, value) in members.marked(Mark::of(key.as_bytes())) {
             if self.doc.key_is(name, key) {
                 found = Some(value);
             }
@@ -311,15 +309,38 @@ impl<'a> Event<'a> {
     }
 }
 
-/// One of 64 bits for a key, by its part before the first dot: a key that is the start of a path, up to a dot, has the mark
-/// of that path.
-#[inline]
-fn mark(key: &[u8]) -> u64 {
-    let length = key.iter().position(|byte| *byte == b'.').unwrap_or(key.len());
-    let at = |place: usize| key[..length].get(place).map_or(0, |byte| u64::from(*byte));
-    let (first, last) = (at(0) | at(1) << 8, at(length.wrapping_sub(1)) | at(length / 2) << 8);
-    let mixed = (first | last << 16 | (length as u64) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    1 << (mixed >> 58)
+/// One of 64 marks for a key, by its part before the first dot: a key that is the start of a path, up to a dot, has the
+/// mark of that path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark(u8);
+
+impl Mark {
+    /// Of a key that cannot be read.
+    const ANY: Mark = Mark(64);
+
+    #[inline]
+    fn of(key: &[u8]) -> Mark {
+        let length = key.iter().position(|byte| *byte == b'.').unwrap_or(key.len());
+        let at = |place: usize| key[..length].get(place).map_or(0, |byte| u64::from(*byte));
+        let (first, last) = (at(0) | at(1) << 8, at(length.wrapping_sub(1)) | at(length / 2) << 8);
+        let mixed = (first | last << 16 | (length as u64) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Mark((mixed >> 58) as u8)
+    }
+
+    #[inline]
+    fn bit(self) -> u64 {
+        if self == Mark::ANY { u64::MAX } else { 1 << self.0 }
+    }
+}
+
+impl<'a> Members<'a> {
+    /// The members whose keys may be the one with this mark.
+    #[inline]
+    fn marked(self, mark: Mark) -> impl Iterator<Item = (Raw, Raw)> + use<'a> {
+        let (marks, list) = if self.any & mark.bit() == 0 { Default::default() } else { (self.marks, self.list) };
+        let fits = move |(have, _): &(&Mark, _)| **have == mark || **have == Mark::ANY;
+        marks.iter().zip(list).filter(fits).map(|(_, member)| *member)
+    }
 }
 
 /// Takes the first segment off a pointer (which starts with a slash).

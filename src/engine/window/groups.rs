@@ -112,16 +112,6 @@ impl Groups {
         verdict
     }
 
-    /// Whether the match cannot matter to any of its groups: an order that has not begun does not go on. Later steps are
-    /// often matched by far more than first ones.
-    pub(super) fn none_begins(&self, plan: &Plan, hits: &[Hit<'_>]) -> bool {
-        let is_idle = |hit: &Hit<'_>| {
-            let key = [hit.key as u64, (hit.key >> 64) as u64];
-            !hit.positions.contains(&0) && self.find(self.seed.hash_one(key), key).is_none()
-        };
-        matches!(plan.kind, Kind::Ordered) && hits.iter().all(is_idle)
-    }
-
     /// Holds the numbers of a group, which has just grown, to their limits; the group gives up its own oldest.
     fn bound_numbers(&mut self, place: u32, settings: &Settings, stats: &mut WindowStats) {
         let room = settings.numbers_max.saturating_sub(self.numbers).clamp(1, settings.numbers_per_group_max.max(1));

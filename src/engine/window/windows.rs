@@ -173,9 +173,6 @@ impl Windows {
             }
             return;
         }
-        if self.groups[index].none_begins(plan, &hits) {
-            return;
-        }
         // What comes up is told at once, by its own match: nothing of it is needed later.
         let number = match plan.kind {
             Kind::New { .. } => 0,
