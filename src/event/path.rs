@@ -156,8 +156,7 @@ const FAST: &[(&str, Fast)] = &[
 impl Field {
     /// A field of the event.
     pub fn parse(name: &str) -> Field {
-        let field =
-            |root, rest: &str| Field { name: name.into(), root, path: Path::parse(rest), asked: Asked::of(rest) };
+        let field = |root, rest: &str| Field::below(name, root, rest);
         if let Some((_, fast)) = FAST.iter().find(|(known, _)| *known == name) {
             return field(Root::Fast(*fast), "");
         }
@@ -175,14 +174,22 @@ impl Field {
         }
     }
 
+    fn below(name: &str, root: Root, rest: &str) -> Field {
+        let path = Path::parse(rest);
+        let asked = Asked::of(path.0.iter().map(|part| match part {
+            Part::Run(text) | Part::Key(text) => &**text,
+        }));
+        Field { name: name.into(), root, path, asked }
+    }
+
     /// A field of an array's member; empty for the member itself.
     pub fn of_member(name: &str) -> Field {
-        Field { name: name.into(), root: Root::Member, path: Path::parse(name), asked: Asked::of(name) }
+        Field::below(name, Root::Member, name)
     }
 
     /// Any scalar of the event.
     pub fn anything() -> Field {
-        Field { name: "".into(), root: Root::Anything, path: Path::default(), asked: Asked::default() }
+        Field::below("", Root::Anything, "")
     }
 
     /// Whether a look at the field may have to read a body.

@@ -148,9 +148,12 @@ impl<'a> Event<'a> {
         while let Some(raw) = todo.pop() {
             match self.doc.kind(raw) {
                 Kind::Object => {
-                    for (key, value) in self.members(raw)?.list {
-                        keys.add(&self.doc.name(*key).ok()?);
-                        todo.push(*value);
+                    let members = self.members(raw)?;
+                    for ((key, value), mark) in members.list.iter().zip(members.marks) {
+                        keys.add(*mark, || self.doc.name(*key).ok())?;
+                        if matches!(self.doc.kind(*value), Kind::Object | Kind::Array) {
+                            todo.push(*value);
+                        }
                     }
                 }
                 Kind::Array => {

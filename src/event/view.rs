@@ -8,12 +8,12 @@ use super::Stage;
 use super::header::SLOTS;
 pub use super::header::Slot;
 use super::json::{Doc, Kind, Raw};
-use super::keys::KeySet;
+use super::keys::{KeySet, Mark};
 use super::path::{Derived, Field, Path, Root};
 use super::places::Places;
 use super::site::Site;
 use super::structure::Flaw;
-use super::walk::{Mark, Missing, Node, Visit};
+use super::walk::{Missing, Node, Visit};
 
 /// Members of `user`, `objectRef` and `responseStatus` that are located at once, because the index or the request's
 /// identity needs them; and the texts that every rule asks for.

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::json::{Kind, Raw};
+use super::keys::Mark;
 use super::path::{Part, Path};
 use super::view::{Event, Members};
 
@@ -309,36 +310,12 @@ impl<'a> Event<'a> {
     }
 }
 
-/// One of 64 marks for a key, by its part before the first dot: a key that is the start of a path, up to a dot, has the
-/// mark of that path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark(u8);
-
-impl Mark {
-    /// Of a key that cannot be read.
-    const ANY: Mark = Mark(64);
-
-    #[inline]
-    fn of(key: &[u8]) -> Mark {
-        let length = key.iter().position(|byte| *byte == b'.').unwrap_or(key.len());
-        let at = |place: usize| key[..length].get(place).map_or(0, |byte| u64::from(*byte));
-        let (first, last) = (at(0) | at(1) << 8, at(length.wrapping_sub(1)) | at(length / 2) << 8);
-        let mixed = (first | last << 16 | (length as u64) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Mark((mixed >> 58) as u8)
-    }
-
-    #[inline]
-    fn bit(self) -> u64 {
-        if self == Mark::ANY { u64::MAX } else { 1 << self.0 }
-    }
-}
-
 impl<'a> Members<'a> {
     /// The members whose keys may be the one with this mark.
     #[inline]
     fn marked(self, mark: Mark) -> impl Iterator<Item = (Raw, Raw)> + use<'a> {
         let (marks, list) = if self.any & mark.bit() == 0 { Default::default() } else { (self.marks, self.list) };
-        let fits = move |(have, _): &(&Mark, _)| **have == mark || **have == Mark::ANY;
+        let fits = move |(have, _): &(&Mark, _)| have.may_be(mark);
         marks.iter().zip(list).filter(fits).map(|(_, member)| *member)
     }
 }
