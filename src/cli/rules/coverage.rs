@@ -69,7 +69,7 @@ const MILDER: [(&str, &str); 15] = [
     ("RT-006", "low: some agents ask seldom"),
     ("RBAC-004", "low where the wildcard reaches no further than the API groups of one product"),
     ("SEC-010", "medium for ConfigMaps: words such as password stand in many configurations"),
-    ("WL-017", "low for one release taken back by Helm, high for several; pods and jobs count from forty on"),
+    ("WL-017", "low for one release taken back by Helm, high from sixty objects on; pods and jobs count from forty on"),
     ("WL-003", "medium in kube-system and the site's sensitive namespaces, low elsewhere"),
 ];
 
