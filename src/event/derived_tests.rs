@@ -129,6 +129,13 @@ fn patches_are_partial() {
     assert_eq!(values(&by_pointer, "k8s.podSpec.hostPID"), (vec![], true));
     let annotation = patch(r#"[{"op":"add","path":"/spec/template/metadata/annotations/a.b~1c","value":"x"}]"#);
     assert_eq!(values(&annotation, "k8s.podAnnotations"), (vec!["a.b/c=x".to_string()], true));
+    // a pointer that ends with an index is a member of the list
+    for index in ["0", "-"] {
+        let member = patch(&format!(
+            r#"[{{"op":"add","path":"/spec/template/spec/volumes/{index}","value":{{"name":"h","hostPath":{{"path":"/etc"}}}}}}]"#
+        ));
+        assert_eq!(values(&member, "k8s.podSpec.volumes.hostPath.path").0, ["\"/etc\""], "{index}");
+    }
     let whole = patch(r#"[{"op":"replace","path":"/spec/template","value":{"spec":{"containers":[{"image":"x"}]}}}]"#);
     assert_eq!(values(&whole, "k8s.containers.image").0, ["\"x\""]);
     let merge = patch(r#"{"spec":{"template":{"spec":{"hostPID":true}}}}"#);

@@ -95,7 +95,10 @@ impl<'a> Event<'a> {
                 }
                 _ => ControlFlow::Continue(()),
             },
-            Node::Patch { pointer: "", value } => self.descend(Node::Json(value), parts, run, arrays, visit),
+            // a pointer that ends with an index (`/volumes/-`) has led to a member: its value is what is asked
+            Node::Patch { pointer, value } if skip_index(pointer).is_empty() => {
+                self.descend(Node::Json(value), parts, run, arrays, visit)
+            }
             Node::Patch { pointer, value } => match fits(pointer, run) {
                 Some((rest_pointer, rest_run)) => {
                     self.descend(Node::Patch { pointer: rest_pointer, value }, parts, rest_run, arrays, visit)
@@ -124,7 +127,9 @@ impl<'a> Event<'a> {
                     .through_array(raw, arrays, &mut |member, depth| self.enter_key(member, key, parts, depth, visit)),
                 _ => ControlFlow::Continue(()),
             },
-            Node::Patch { pointer: "", value } => self.enter_key(Node::Json(value), key, parts, arrays, visit),
+            Node::Patch { pointer, value } if skip_index(pointer).is_empty() => {
+                self.enter_key(Node::Json(value), key, parts, arrays, visit)
+            }
             Node::Patch { pointer, value } => {
                 let (segment, rest) = first_segment(skip_index(pointer));
                 if unescape_segment(segment) == key {
