@@ -9,7 +9,7 @@ mod identity;
 mod reading;
 mod siblings;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -197,7 +197,7 @@ impl Tail {
             }
             let reading = self.reading.as_mut()?;
             let current = reading.is_current(&self.base);
-            let until = match !current && reading.is_settled(&self.base) {
+            let until = match !current && self.is_settled() {
                 true => Until::Moved,
                 false if to_the_end => Until::End,
                 false => Until::Growing,
@@ -254,6 +254,23 @@ impl Tail {
             return None;
         }
         first_time(&self.reading.as_ref()?.peek().ok()?)
+    }
+
+    /// Whether nobody writes any more to the file that is read, which is not the log now. Until then it may still be added
+    /// to, however long ago it was moved away. Its successor tells: it is being written, or was moved away as well.
+    fn is_settled(&self) -> bool {
+        let Some(reading) = self.reading.as_ref().filter(|reading| reading.is_growing) else { return true };
+        if fs::metadata(&self.base).is_ok_and(|successor| successor.len() > 0) {
+            return true;
+        }
+        let files = siblings::list(&self.base);
+        if let Some(at) = files.iter().position(|file| file.node == reading.node) {
+            return files[at + 1..].iter().any(|file| !file.is_base);
+        }
+        // It has no name any more, but may have a compressed copy.
+        let Some(left) = self.reached() else { return false };
+        let is_later = |file: &Candidate| !is_known(file, &left) && self.left_of(file) != Unread::Nothing;
+        files.iter().any(|file| !file.is_base && is_later(file))
     }
 
     /// Whether the log is another file now that holds what was read and goes on from there: a copy has taken its place, or

@@ -101,12 +101,6 @@ impl Reading {
         self.decoder.is_none() && fs::metadata(base).is_ok_and(|found| Node::of(&found) == self.node)
     }
 
-    /// Whether nobody writes to the file any more, which is not the log now: its successor is being written. Until then it
-    /// may still be added to, however long ago it was moved away.
-    pub(super) fn is_settled(&self, base: &Path) -> bool {
-        !self.is_growing || fs::metadata(base).is_ok_and(|successor| successor.len() > 0)
-    }
-
     /// The bytes that would be read next, some of them.
     pub(super) fn peek(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; PEEK_BYTES];

@@ -116,6 +116,28 @@ fn follows_renamed_files() {
     }
 }
 
+/// Between a rotation and the next line there may be no log at all.
+#[test]
+fn follows_renamed_files_while_there_is_no_log() {
+    for compressed in [false, true] {
+        let mut log = Log::new();
+        log.append(&lines(0..5));
+        log.read().append(&lines(5..7));
+        log.rename(OLD);
+        log.append(&lines(7..9));
+        log.rename(NEWER);
+        if compressed {
+            log.compress(OLD);
+            log.compress(NEWER);
+        }
+        assert_eq!(log.read().got, lines(0..9), "compressed {compressed}");
+        log.restart();
+        log.append(&lines(9..12));
+        assert_eq!(log.read().got, lines(0..12), "compressed {compressed}");
+        assert_eq!(log.notes(), "");
+    }
+}
+
 #[test]
 fn follows_numbered_files() {
     let mut log = Log::new();

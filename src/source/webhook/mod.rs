@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -284,19 +284,23 @@ async fn connection(stream: TcpStream, acceptor: Option<tls::Acceptor>, door: Ar
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, door: Arc<Door>) {
     let (patience, outer) = (door.patience, Arc::clone(&door));
+    let served = Arc::new(AtomicBool::new(false));
+    let has_served = Arc::clone(&served);
     let service = service_fn(move |request| {
-        let door = Arc::clone(&door);
+        let (door, served) = (Arc::clone(&door), Arc::clone(&served));
         async move {
             let response = door.answer(request).await;
             door.answered.count(response.status());
+            served.store(true, Ordering::Relaxed);
             Ok::<_, Infallible>(response)
         }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(64 * 1024);
-    // A connection that breaks was the client's to break.
+    // A connection that breaks was the client's to break. One that was kept for a further request may be closed.
     if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await
         && error.is_timeout()
+        && !has_served.load(Ordering::Relaxed)
     {
         outer.answered.slow.fetch_add(1, Ordering::Relaxed);
         outer.tell_slow("a request's headers");
