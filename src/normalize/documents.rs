@@ -411,6 +411,7 @@ fn item(
                 tell_beside(&mut event);
                 sink.event(&event, place);
             }
+            Class::List(_) => Opener::new(context, &place, sink).value(doc, event.raw(), &Facts::default(), 0),
             Class::Other if of_events && !holds_any(doc, event.raw()) => {
                 sink.problem(ProblemKind::Unreadable, place, NO_EVENT.to_owned());
             }

@@ -111,6 +111,15 @@ fn what_is_no_event() {
     check("what?\n", &["0:Unreadable 0..5 does not start with a JSON object"], 1);
 }
 
+#[test]
+fn a_list_in_a_list() {
+    let list = |items: &str| format!(r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{items}]}}"#);
+    let (a, b) = (event("a"), event("b"));
+    let inner = list(&format!("{a},{a}"));
+    check(list(&format!("{inner},{b}")), &["0:event a get", "0:event a get", "0:event b get"], 1);
+    check(format!("[{inner},{b}]"), &["0:event a get", "0:event a get", "0:event b get"], 1);
+}
+
 /// A sender that died in the middle of a list, and one whose list has a flaw that hides where items end.
 #[test]
 fn the_whole_items_of_a_broken_list_are_events() {

@@ -83,6 +83,7 @@ impl Stream {
             offset: block.offset,
             bytes: block.bytes,
             oversized: block.oversized,
+            goes_on: block.goes_on,
             lost: block.broken.as_ref().is_some_and(|broken| broken.lost),
             broken: block.broken.map(|broken| broken.why),
             ..Batch::default()

@@ -224,7 +224,8 @@ impl Reading {
                 bytes.truncate(end);
                 let offset = self.offset;
                 self.offset += bytes.len() as u64;
-                return Ok(Block { offset, bytes, oversized, ..Block::default() });
+                let goes_on = more && !bytes.is_empty() && !bytes.ends_with(b"\n");
+                return Ok(Block { offset, bytes, oversized, goes_on, ..Block::default() });
             }
         }
     }
