@@ -97,6 +97,13 @@ fn says_what_is_wrong_with_a_request() {
         assert_eq!(post(&address, &body).0, status, "{}", &body[..body.len().min(300)]);
     }
     assert_eq!(request(TcpStream::connect(&address).unwrap(), "GET", "", b"").0, 405);
+    // A client that hears nothing before it has sent everything hears of a body that is far too large as well.
+    let mut stream = TcpStream::connect(&address).unwrap();
+    write!(stream, "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", 20 << 20).unwrap();
+    stream.write_all(&vec![b'x'; 20 << 20]).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     // Connections that say nothing do not keep others out.
     let silent: Vec<_> = (0..100).map(|_| TcpStream::connect(&address).unwrap()).collect();
     assert_eq!(post(&address, &list(&[good])).0, 200);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -41,6 +41,8 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 const NOTES_MAX: usize = 16;
 /// Memory of all bodies together, in KiB, beside one of the largest size.
 const BODIES_KIB_MAX: usize = 64 * 1024;
+/// How much of a body that is refused is read all the same, in bytes: whoever still writes does not hear the answer.
+const REFUSED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long an answer is waited for. The API server gives up after 30 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
 
@@ -331,14 +333,17 @@ impl Door {
             Some(_) => return say(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bodies are sent as they are, or as gzip\n"),
         };
         let declared = request.body().size_hint().exact().map_or(self.body_bytes_max, |bytes| bytes as usize);
+        // Whoever asks before it sends a body hears the answer without sending it.
+        let asks = request.headers().contains_key(EXPECT);
+        let mut incoming = request.into_body();
         if declared > self.body_bytes_max {
-            return too_large();
+            return if asks { too_large() } else { self.refuse(incoming).await };
         }
         // Nobody can tell what a packed body becomes.
         let declared = if packed { self.body_bytes_max } else { declared };
         let room = Arc::clone(&self.room).try_acquire_many_owned((declared / 1024 + 1) as u32);
         let Ok(room) = room else { return busy() };
-        let body = Limited::new(request.into_body(), self.body_bytes_max).collect();
+        let body = Limited::new(&mut incoming, self.body_bytes_max).collect();
         let bytes = match timeout(self.patience, body).await {
             Ok(Ok(body)) if packed => match gunzip(&body.to_bytes(), self.body_bytes_max) {
                 Ok(Some(bytes)) => bytes,
@@ -346,7 +351,7 @@ impl Door {
                 Err(_) => return say(StatusCode::BAD_REQUEST, "the body is no gzip\n"),
             },
             Ok(Ok(body)) => body.to_bytes().to_vec(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => return self.refuse(incoming).await,
             Ok(Err(_)) => return say(StatusCode::BAD_REQUEST, "the body is cut off\n"),
             Err(_) => {
                 self.tell_slow("a body");
@@ -364,6 +369,21 @@ impl Door {
             Ok(Ok(Answer::NotEvents)) => say(StatusCode::BAD_REQUEST, "not an audit.k8s.io EventList\n"),
             Ok(Ok(Answer::Unavailable) | Err(_)) | Err(_) => unavailable(),
         }
+    }
+
+    /// Answers a body that is too large, when its sender has sent it or enough of it.
+    async fn refuse(&self, mut body: Incoming) -> Response<Full<Bytes>> {
+        let pass_over = async {
+            let mut passed = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                passed += frame.data_ref().map_or(0, Bytes::len);
+                if passed > REFUSED_BYTES_MAX {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(self.patience, pass_over).await;
+        too_large()
     }
 
     /// Whether the client bears the token. Digests are compared, so that time says nothing of the token.
