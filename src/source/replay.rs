@@ -104,9 +104,9 @@ impl BlockReader {
         this
     }
 
-    /// The same from `position`, an offset behind decompression, on. The file is opened at the first read.
+    /// The same from `position`, an offset behind decompression, on.
     pub fn resume(kind: &InputKind, limits: Limits, position: u64) -> Self {
-        BlockReader {
+        let mut this = BlockReader {
             kind: kind.clone(),
             limits,
             raw: Arc::default(),
@@ -116,7 +116,11 @@ impl BlockReader {
             carry: Vec::new(),
             offset: position,
             end: None,
+        };
+        if let Err(error) = this.unpark() {
+            this.end = Some(Some(this.explain(&error)));
         }
+        this
     }
 
     /// Closes the file until the next read, so that it costs no descriptor. Does nothing to standard input.

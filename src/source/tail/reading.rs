@@ -73,6 +73,11 @@ impl Reading {
         let compressed = matches!(head.as_slice(), [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..]);
         let head = if compressed { identity::decoded_head(&from.path)? } else { head };
         let kind = InputKind::Path(from.path.clone());
+        let decoder = compressed.then(|| BlockReader::resume(&kind, limits, offset));
+        // All of this went by the name, which may have been given to another file meanwhile.
+        if node != from.node || !from.is_there() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         Ok(Reading {
             node,
             print: Print::of(&head),
@@ -82,7 +87,7 @@ impl Reading {
             is_growing: from.is_base && !compressed,
             file,
             offset,
-            decoder: compressed.then(|| BlockReader::resume(&kind, limits, offset)),
+            decoder,
             ended: false,
             skipped: None,
             fruitless: None,

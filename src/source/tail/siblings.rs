@@ -17,6 +17,13 @@ pub(super) struct Candidate {
     pub(super) is_base: bool,
 }
 
+impl Candidate {
+    /// Whether its name still stands for it.
+    pub(super) fn is_there(&self) -> bool {
+        node(&self.path) == Some(self.node)
+    }
+}
+
 /// Where a rotated file stands among its siblings; the least is the oldest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Age {
