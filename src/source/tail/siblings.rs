@@ -24,7 +24,8 @@ impl Candidate {
     }
 }
 
-/// Where a rotated file stands among its siblings; the least is the oldest.
+/// Where a rotated file stands among its siblings; the least is the oldest. Names tell no order between the two kinds: a
+/// log that is rotated in both ways at once is read out of order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Age {
     /// By the time or day in its name.
