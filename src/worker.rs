@@ -275,7 +275,7 @@ impl Worker {
                 .sum(),
         };
         job.reused.keeper.put_on_sheet(job.result.all_matches().map(|matched| &mut matched.trace));
-        job.result.counts.lines += lines;
+        job.result.counts.lines += lines - u64::from(batch.goes_on && lines > 0);
         job.result.counts.bytes += batch.bytes.len() as u64;
         job.result
     }

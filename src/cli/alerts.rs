@@ -19,7 +19,7 @@ pub struct AlertsArgs {
     #[arg(long, value_name = "FILE", env = "AUDITWATCH_STORE")]
     store: PathBuf,
 
-    /// Only alerts of events since then: a time (2026-11-23T10:00:00Z) or how long ago (1h).
+    /// Only alerts of events since then: a time (2026-11-23T10:00:00Z), a day (2026-11-23), or how long ago (1h).
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Since>,
 
@@ -57,7 +57,8 @@ enum Since {
 }
 
 fn since(text: &str) -> Result<Since, String> {
-    let time = parse_micros(text.as_bytes()).map(Since::Time);
+    let day = || parse_micros(format!("{text}T00:00:00Z").as_bytes());
+    let time = parse_micros(text.as_bytes()).or_else(day).map(Since::Time);
     let ago = || duration_us(text).map(Since::Ago).ok();
     time.or_else(ago).ok_or_else(|| "write a time such as 2026-11-23T10:00:00Z, or how long ago, such as 1h".to_owned())
 }
@@ -117,6 +118,7 @@ mod tests {
     #[test]
     fn a_time_or_how_long_ago() {
         assert!(matches!(since("1970-01-01T00:00:01Z"), Ok(Since::Time(1_000_000))));
+        assert!(matches!(since("1970-01-02"), Ok(Since::Time(86_400_000_000))));
         assert!(matches!(since("1h"), Ok(Since::Ago(3_600_000_000))));
         assert!(since("yesterday").is_err());
     }

@@ -211,15 +211,20 @@ impl<'a> Event<'a> {
         self.slot_text(Slot::UserAgent)
     }
 
-    /// `level`. OpenShift's collector puts a log level there, and the audit level beside it.
+    /// `level`.
     pub fn level(&self) -> Option<&'a str> {
-        let level = self.slot_text(Slot::Level);
-        if matches!(level, None | Some("None" | "Metadata" | "Request" | "RequestResponse")) {
-            return level;
+        self.slot_text(Slot::Level)
+    }
+
+    /// OpenShift's collector puts a log level where the audit level stood, and that beside it: rules are to see the latter.
+    pub(crate) fn put_level_right(&mut self) {
+        if matches!(self.level(), None | Some("None" | "Metadata" | "Request" | "RequestResponse")) {
+            return;
         }
         let beside = ["k8s_audit_level", "openshift_audit_level"];
         let beside = beside.iter().find_map(|name| self.find_member(self.raw, name));
-        beside.and_then(|raw| self.text(raw)).or(level)
+        let slot = &mut self.slots[Slot::Level as usize];
+        *slot = beside.or(*slot);
     }
 
     /// `user.username`.

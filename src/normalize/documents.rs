@@ -6,6 +6,7 @@ use super::multiline::document_end;
 use super::object::Object;
 use super::other::is_readable;
 use super::parts::Parts;
+use super::torn::{self, Piece};
 use super::{Context, Place, ProblemKind, Scratch, Sink, legacy, prefix, truncated};
 use crate::event::json::{Doc, Kind, Raw};
 use crate::event::structure::{Flaw, Structure};
@@ -261,6 +262,10 @@ impl<S: Sink> Scan<'_, S> {
             Opener::new(self.context, &place, self.sink).text(text, &facts, 0);
             return end;
         }
+        if let Some(pieces) = torn::pieces(&self.block[at..end]) {
+            self.pieces(at, &pieces, flaw);
+            return end;
+        }
         let starts = memchr::memmem::find_iter(&self.block[at + 1..end], EVENT_START).take(SALVAGE_MAX);
         for from in starts.map(|found| at + 1 + found) {
             let Some(length) = document_end(&self.block[from..end]) else { continue };
@@ -275,6 +280,23 @@ impl<S: Sink> Scan<'_, S> {
         }
         self.unreadable(at..trim_end(self.block, at, end), flaw);
         end
+    }
+
+    /// Reads what is whole of a list that begins at `at`.
+    fn pieces(&mut self, at: usize, pieces: &[Piece], flaw: Flaw) {
+        for piece in pieces {
+            let (Piece::Item(range) | Piece::Broken(range)) = piece;
+            let place = self.place(at + range.start..at + range.end);
+            match (piece, self.scratch.structure.build(&self.block[place.range.clone()])) {
+                (Piece::Broken(_), _) => self.unreadable(place.range, flaw),
+                (Piece::Item(_), Err(flaw)) => self.unreadable(place.range, flaw),
+                (Piece::Item(_), Ok(text)) => {
+                    let (doc, raw) = (Doc::new(text, &self.scratch.structure), Raw { start: 0, end: text.len() });
+                    item(doc, raw, true, place, self.context, &self.scratch.arena, self.sink);
+                }
+            }
+        }
+        self.scratch.arena.reset();
     }
 
     fn place(&self, range: std::ops::Range<usize>) -> Place {
@@ -369,19 +391,33 @@ fn list(
                 (Doc::new(text, structure), Raw { start: 0, end: text.len() })
             }
         };
-        match Event::parse(doc, item, arena, context.site, context.cluster) {
-            Ok(mut event) => match class_of(&event) {
-                Class::Event => {
-                    tell_beside(&mut event);
-                    sink.event(&event, place);
-                }
-                Class::Other if of_events && !holds_any(doc, event.raw()) => {
-                    sink.problem(ProblemKind::Unreadable, place, NO_EVENT.to_owned());
-                }
-                _ => Opener::new(context, &place, sink).open(doc, event.raw(), &Facts::default(), 0),
-            },
-            Err(flaw) => sink.problem(ProblemKind::Unreadable, place, flaw.to_string()),
-        }
+        self::item(doc, item, of_events, place, context, arena, sink);
+    }
+}
+
+/// Shows an item of a list, an object.
+fn item(
+    doc: Doc<'_>,
+    raw: Raw,
+    of_events: bool,
+    place: Place,
+    context: Context<'_>,
+    arena: &bumpalo::Bump,
+    sink: &mut impl Sink,
+) {
+    match Event::parse(doc, raw, arena, context.site, context.cluster) {
+        Ok(mut event) => match class_of(&event) {
+            Class::Event => {
+                tell_beside(&mut event);
+                sink.event(&event, place);
+            }
+            Class::List(_) => Opener::new(context, &place, sink).value(doc, event.raw(), &Facts::default(), 0),
+            Class::Other if of_events && !holds_any(doc, event.raw()) => {
+                sink.problem(ProblemKind::Unreadable, place, NO_EVENT.to_owned());
+            }
+            _ => Opener::new(context, &place, sink).open(doc, event.raw(), &Facts::default(), 0),
+        },
+        Err(flaw) => sink.problem(ProblemKind::Unreadable, place, flaw.to_string()),
     }
 }
 

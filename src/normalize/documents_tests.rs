@@ -112,6 +112,49 @@ fn what_is_no_event() {
 }
 
 #[test]
+fn a_list_in_a_list() {
+    let list = |items: &str| format!(r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{items}]}}"#);
+    let (a, b) = (event("a"), event("b"));
+    let inner = list(&format!("{a},{a}"));
+    check(list(&format!("{inner},{b}")), &["0:event a get", "0:event a get", "0:event b get"], 1);
+    check(format!("[{inner},{b}]"), &["0:event a get", "0:event a get", "0:event b get"], 1);
+}
+
+/// A sender that died in the middle of a list, and one whose list has a flaw that hides where items end.
+#[test]
+fn the_whole_items_of_a_broken_list_are_events() {
+    let item = |id: &str| format!(r#"{{"level":"Metadata","auditID":"{id}","stage":"Panic","verb":"get"}}"#);
+    let (a, b, c) = (item("a"), item("b"), item("c"));
+    let head = r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":["#;
+    let start = head.len() + a.len() + 1;
+    let cut = &b[..b.len() - 3];
+    check(
+        format!("{head}{a},{cut}\n{}\n", event("d")),
+        &[
+            "0:event a get",
+            &format!("0:Unreadable {start}..{} a string is not closed", start + cut.len()),
+            "1:event d get",
+        ],
+        2,
+    );
+    let open = b.replace("get\"}", "get}");
+    check(
+        format!("{head}{a},{open},{c}]}}"),
+        &[
+            "0:event a get",
+            &format!("0:Unreadable {start}..{} a string is not closed", start + open.len()),
+            "0:event c get",
+        ],
+        1,
+    );
+    check(
+        format!("{head}{a},{b}"),
+        &[&format!("0:Unreadable 0..{} ends before its brackets close", head.len()), "0:event a get", "0:event b get"],
+        1,
+    );
+}
+
+#[test]
 fn broken_lines_hide_nothing() {
     let (a, b) = (event("a"), event("b"));
     for cut in 1..a.len() - 1 {

@@ -221,6 +221,7 @@ pub fn tell_beside(event: &mut Event<'_>) {
         // As the API server writes it: nobody has put anything in.
         return;
     }
+    event.put_level_right();
     if let Some((provider, cluster)) = kinds::beside(Object { doc, raw }) {
         let cluster = cluster.map(|name| &*event.arena().alloc_str(&name));
         event.set_told(Some(provider), cluster, None);

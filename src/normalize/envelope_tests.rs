@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::event::site::Site;
-use crate::event::view::Event;
+use crate::event::view::{Event, Slot};
 use crate::normalize::{Context, Place, ProblemKind, Scratch, Sink, scan};
 
 #[derive(Default)]
@@ -130,6 +130,30 @@ fn gke() {
     check(push.to_string(), &["0:a1 create shop@gke"]);
 }
 
+/// What a record does not say, but what follows from it.
+#[test]
+fn gke_tells_what_follows() {
+    let record = |user: &str, bodies: &str| {
+        format!(
+            r#"{{"protoPayload":{{"serviceName":"k8s.io","methodName":"io.k8s.core.v1.pods.patch","resourceName":"core/v1/namespaces/a/pods/b","authenticationInfo":{{"principalEmail":"{user}"}}{bodies}}},"insertId":"x"}}"#
+        )
+    };
+    let told = |event: &Event<'_>| {
+        let groups = event.groups_raw().map_or(&b""[..], |raw| event.doc().bytes(raw));
+        let dropped = [Slot::RequestObject, Slot::ResponseObject].map(|slot| event.body_dropped(slot));
+        (String::from_utf8_lossy(groups).into_owned(), event.level().unwrap_or("-").to_owned(), dropped)
+    };
+    let account = r#"["system:serviceaccounts","system:serviceaccounts:flux","system:authenticated"]"#;
+    for (user, bodies, expected) in [
+        ("system:serviceaccount:flux:kustomize", "", (account, "Metadata", [true, true])),
+        ("ann@example.org", r#","request":{"a":1}"#, ("", "Request", [false, true])),
+        ("ann@example.org", r#","request":{"a":1},"response":{}"#, ("", "RequestResponse", [false, false])),
+    ] {
+        let (groups, level, dropped) = expected;
+        assert_eq!(of_each(&record(user, bodies), told), [(groups.to_owned(), level.to_owned(), dropped)], "{bodies}");
+    }
+}
+
 #[test]
 fn aks() {
     let record = |category: &str, log: Value| {
@@ -204,6 +228,10 @@ fn shippers() {
         check(format!("[{record}]"), &[&expected]);
         check(format!("<14>1 2026-03-01T10:00:00.0043Z m0 k - - - {record}"), &[&expected]);
     }
+    check(
+        json!({"log": "", "stream": "stdout", "log_processed": {"auditID": "a", "verb": "get"}}).to_string(),
+        &["0:a get own"],
+    );
     check(r#"{"log":"I0301 10:00:00.0 1 x.go:1] y","stream":"stderr"}"#, &["0:other"]);
     check(json!({"log": &a[3..]}).to_string(), &["0:Unreadable in an envelope: does not start with a JSON object"]);
     check(json!({"message": {"a": 1}}).to_string(), &["0:other"]);
@@ -226,6 +254,10 @@ fn openshift() {
         &["0:other"],
     );
     check(format!("master-0 {}", event("b")), &["0:b get own"]);
+    // The audit level is what rules see, not the log level that stands in its place.
+    let level = |event: &Event<'_>| event.slot(Slot::Level).and_then(|raw| event.text(raw)).map(str::to_owned);
+    assert_eq!(of_each(&a, level), [Some("Metadata".to_owned())]);
+    assert_eq!(of_each(&json!({"message": a}).to_string(), level), [Some("Metadata".to_owned())]);
 }
 
 #[test]
@@ -289,10 +321,12 @@ fn lines_that_a_runtime_cut_are_joined() {
 #[test]
 fn what_carriers_turn_round_is_turned_back() {
     let audit = json!({"auditID": "a", "stage": "ResponseComplete", "verb": "get", "requestURI": "/a_k8s_io/b",
-        "annotations": {"authorization_k8s_io/decision": "allow", "pod-security_kubernetes_io/enforce-policy": "x"}});
+        "annotations": {"authorization_k8s_io/decision": "allow", "pod-security_kubernetes_io/enforce-policy": "x", "k8s_io/deprecated": "true"}});
     let document = json!({"event": {"dataset": "kubernetes.audit_logs"}, "kubernetes": {"audit": audit}}).to_string();
     let told = |event: &Event<'_>| [event.decision(), event.uri()].map(|text| text.unwrap_or("-").to_owned());
     assert_eq!(of_each(&document, told), [["allow".to_owned(), "/a_k8s_io/b".to_owned()]]);
+    let keys = |event: &Event<'_>| String::from_utf8_lossy(event.slot_bytes(Slot::Annotations)).into_owned();
+    assert!(of_each(&document, keys)[0].contains("\"k8s.io/deprecated\":\"true\""));
     let (a, b) = (event("a"), event("b"));
     let answer = |first: &str, second: &str| {
         json!({"data": {"resultType": "streams", "result": [{"stream": {}, "values": [[first, a], [second, b]]}]}})

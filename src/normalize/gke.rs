@@ -1,4 +1,5 @@
-//! Cloud Logging's audit record becomes an event, as far as it goes: groups, stages, levels and queries are not in it.
+//! Cloud Logging's audit record becomes an event, as far as it goes: groups, stages, levels and queries are not in it. What
+//! follows from the rest of it is said: a service account's groups from its name, the level from the bodies there are.
 
 use super::object::Object;
 use crate::event::json::Kind;
@@ -18,12 +19,18 @@ pub fn event(entry: Object<'_>, payload: Object<'_>) -> Option<String> {
         }
     };
     let text = |text: &str| serde_json::Value::from(text).to_string();
+    let level = match (payload.has("request"), payload.has("response")) {
+        (_, true) => "\"RequestResponse\"",
+        (true, false) => "\"Request\"",
+        (false, false) => "\"Metadata\"",
+    };
+    put("level", level);
     put("auditID", &text(&entry.text("insertId").unwrap_or_default()));
     put("stage", if long { "\"ResponseStarted\"" } else { "\"ResponseComplete\"" });
     put("requestURI", &text(&place.uri(&path)));
     put("verb", &text(place.verb));
     if let Some(email) = payload.object("authenticationInfo").and_then(|info| info.text("principalEmail")) {
-        put("user", &format!("{{\"username\":{}}}", text(&email)));
+        put("user", &user(&email).to_string());
     }
     if let Some(caller) = payload.object("requestMetadata") {
         if let Some(ip) = caller.text("callerIp").or_else(|| caller.text("callerIP")) {
@@ -47,6 +54,14 @@ pub fn event(entry: Object<'_>, payload: Object<'_>) -> Option<String> {
     put("annotations", &annotations(entry, payload));
     out.push('}');
     Some(out)
+}
+
+/// Who it was. The API server itself gives a service account its groups.
+fn user(name: &str) -> serde_json::Value {
+    let account = name.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
+    let Some((namespace, _)) = account else { return serde_json::json!({"username": name}) };
+    let own = format!("system:serviceaccounts:{namespace}");
+    serde_json::json!({"username": name, "groups": ["system:serviceaccounts", own, "system:authenticated"]})
 }
 
 /// The answer's code, from that of gRPC; success of any kind is 200.

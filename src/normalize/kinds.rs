@@ -217,6 +217,7 @@ fn with_dots(audit: Object<'_>) -> Content<'_> {
     let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
     let keys = text(audit.bytes(annotations));
     let dotted = keys.replace("_k8s_io/", ".k8s.io/").replace("_kubernetes_io/", ".kubernetes.io/");
+    let dotted = dotted.replace("\"k8s_io/", "\"k8s.io/");
     if dotted == keys {
         return plain();
     }
@@ -264,8 +265,9 @@ fn hec<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
 fn wrapped<'d>(object: Object<'d>, facts: &Facts) -> Option<Contents<'d>> {
     let members = ["log", "message", "msg", "MESSAGE", "event.original", "_raw", "payload"].into_iter();
     let members: Vec<Raw> = members.filter_map(|name| object.get(name)).collect();
-    // Filebeat tells under `log` where the line stood.
-    let is_line = |raw: &&Raw| object.doc.kind(**raw) == Kind::String || is_event(object, **raw);
+    // Filebeat tells under `log` where the line stood; Fluent Bit leaves it empty when it has parsed it.
+    let is_text = |raw: Raw| object.doc.kind(raw) == Kind::String && object.bytes(raw) != b"\"\"";
+    let is_line = |raw: &&Raw| is_text(**raw) || is_event(object, **raw);
     let line = members.iter().find(is_line).copied().or_else(|| elsewhere(object)).or(members.first().copied())?;
     let facts = facts.at_text(object.text("time"));
     match bytes_of(object, line) {

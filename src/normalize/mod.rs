@@ -13,11 +13,13 @@ mod object;
 mod other;
 mod parts;
 mod prefix;
+mod torn;
 mod truncated;
 
 use bumpalo::Bump;
 
 pub use documents::scan;
+pub use torn::is_list;
 
 use crate::event::site::Site;
 use crate::event::view::Event;

@@ -31,7 +31,7 @@ pub fn strip(line: &[u8]) -> Option<Stripped<'_>> {
     if let Ok((text, part)) = cri(line) {
         return Some(Stripped { text, part: Some(part) });
     }
-    let (_, text) = alt((syslog_5424, syslog_3164, syslog_file, exported, node)).parse(line).ok()?;
+    let (_, text) = alt((syslog_5424, syslog_3164, exported, syslog_file, node)).parse(line).ok()?;
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     Some(Stripped { text: text.trim_ascii_start(), part: None })
 }
@@ -139,6 +139,7 @@ mod tests {
             ("2026-03-01T10:00:00.0+01:00 stderr F x", Some(("x", part(true, false)))),
             ("2026-03-01T10:00:00Z stdout F", Some(("", part(false, false)))),
             ("2026-03-01T10:00:00Z {\"a\":1}", Some(("{\"a\":1}", None))),
+            ("2026-03-01T10:00:00Z {\"a\": b: {}", Some(("{\"a\": b: {}", None))),
             ("2026-03-01T10:00:00Z other text", None),
             ("<14>1 2026-03-01T10:00:00.0043Z m0 kube-apiserver - - - {}", Some(("{}", None))),
             ("58 <14>1 - m0 k - - [a b=\"\\\"]\"][c] \u{feff}{}", Some(("{}", None))),

@@ -9,7 +9,7 @@ pub const MARK: &[u8] = b"[Truncated...]";
 /// The event of which `text` is the beginning, with the members that are whole and marked as the API server marks one
 /// without bodies; `None` if it does not say what it is.
 pub fn repair(text: &[u8]) -> Option<String> {
-    let members = whole_members(text)?;
+    let members = whole_members(text, "")?;
     let text = std::str::from_utf8(&text[..members.end]).ok()?;
     if !["auditID", "verb"].iter().all(|name| members.names.contains(name)) {
         return None;
@@ -19,14 +19,14 @@ pub fn repair(text: &[u8]) -> Option<String> {
     Some(format!("{text}{mark}}}"))
 }
 
-struct Members<'t> {
+pub(super) struct Members<'t> {
     names: Vec<&'t str>,
     /// Behind the last one.
-    end: usize,
+    pub(super) end: usize,
 }
 
-/// The members of an object up to the first that is not whole.
-fn whole_members(text: &[u8]) -> Option<Members<'_>> {
+/// The members of an object up to the first that is not whole, or is called `until`.
+pub(super) fn whole_members<'t>(text: &'t [u8], until: &str) -> Option<Members<'t>> {
     let space = |at: usize| at + text[at..].iter().take_while(|b| b.is_ascii_whitespace()).count();
     let mut members = Members { names: Vec::new(), end: 1 };
     let mut at = space(text.starts_with(b"{").then_some(1)?);
@@ -34,7 +34,7 @@ fn whole_members(text: &[u8]) -> Option<Members<'_>> {
         let Some(length) = document_end(&text[at..]) else { break };
         let name = std::str::from_utf8(&text[at + 1..at + length - 1]).ok()?;
         let colon = space(at + length);
-        if text.get(colon) != Some(&b':') {
+        if text.get(colon) != Some(&b':') || name == until {
             break;
         }
         let value = space(colon + 1);

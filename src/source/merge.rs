@@ -80,6 +80,7 @@ impl Merge {
             offset: block.offset,
             bytes: block.bytes,
             oversized: block.oversized,
+            goes_on: block.goes_on,
             last: block.last,
             broken,
             lost,

@@ -8,6 +8,7 @@ pub mod kafka;
 pub mod merge;
 mod parts;
 pub mod replay;
+mod row;
 pub mod tail;
 pub mod webhook;
 
@@ -46,7 +47,7 @@ impl Input {
     }
 }
 
-/// A block of one input, cut at a line's end.
+/// A block of one input, cut at a line's end, or where a document ends in a line of many.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Position in the run's total order of batches, from 0; results are put back into this order.
@@ -64,6 +65,8 @@ pub struct Batch {
     pub records: Vec<Record>,
     /// Lines longer than the limit that stood directly before `bytes` and were skipped: their offsets and lengths.
     pub oversized: Vec<Oversized>,
+    /// Whether its last line goes on in the next batch, with a further document.
+    pub goes_on: bool,
     /// Whether this is the input's last batch (it may be empty).
     pub last: bool,
     /// Why the input ended before its end (a truncated gzip stream, a read error), with what to do.

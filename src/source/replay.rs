@@ -8,6 +8,7 @@ use memchr::{memchr, memmem, memrchr, memrchr_iter};
 
 use super::decode::{self, Coding};
 use super::parts::closed_end;
+use super::row::end_in_row;
 use super::{InputKind, Oversized};
 use crate::event::time::parse_micros;
 
@@ -46,6 +47,8 @@ pub struct Block {
     pub bytes: Vec<u8>,
     /// Lines that were skipped directly before `bytes`.
     pub oversized: Vec<Oversized>,
+    /// Whether its last line goes on in the next block, with a further document.
+    pub goes_on: bool,
     /// Whether the input has ended.
     pub last: bool,
     /// Why it ended before its end.
@@ -101,9 +104,9 @@ impl BlockReader {
         this
     }
 
-    /// The same from `position`, an offset behind decompression, on. The file is opened at the first read.
+    /// The same from `position`, an offset behind decompression, on.
     pub fn resume(kind: &InputKind, limits: Limits, position: u64) -> Self {
-        BlockReader {
+        let mut this = BlockReader {
             kind: kind.clone(),
             limits,
             raw: Arc::default(),
@@ -113,7 +116,11 @@ impl BlockReader {
             carry: Vec::new(),
             offset: position,
             end: None,
+        };
+        if let Err(error) = this.unpark() {
+            this.end = Some(Some(this.explain(&error)));
         }
+        this
     }
 
     /// Closes the file until the next read, so that it costs no descriptor. Does nothing to standard input.
@@ -175,13 +182,14 @@ impl BlockReader {
         bytes.truncate(cut);
         let offset = self.offset;
         self.offset += cut as u64;
-        Block { offset, bytes, oversized, last: false, broken: None }
+        let goes_on = !bytes.ends_with(b"\n");
+        Block { offset, bytes, oversized, goes_on, last: false, broken: None }
     }
 
     fn last_block(&mut self, bytes: Vec<u8>, oversized: Vec<Oversized>) -> Block {
         let offset = self.offset;
         self.offset += bytes.len() as u64;
-        Block { offset, bytes, oversized, last: true, broken: self.end.clone().flatten() }
+        Block { offset, bytes, oversized, last: true, broken: self.end.clone().flatten(), ..Block::default() }
     }
 
     /// Passes over the rest of a line whose beginning fills `buf`; afterwards `buf` holds what was read behind it.
@@ -271,11 +279,15 @@ impl BlockReader {
     }
 }
 
-/// Where the last whole document of a block ends: behind a newline that no document goes across. JSON has no raw newline
-/// in strings, so the bytes around it tell, whether documents are lines or pretty-printed.
+/// Where the last whole document of a block ends that is followed by another: behind a newline that no document goes
+/// across. JSON has no raw newline in strings, so the bytes around it tell, whether documents are lines or pretty-printed.
+/// Where there is no newline at all, documents may stand one behind the other.
 pub(super) fn document_boundary(bytes: &[u8]) -> Option<usize> {
     // The newline that ends the block is no candidate: what follows it is not known yet.
     let known = bytes.len().checked_sub(1)?;
+    if memchr(b'\n', bytes).is_none() {
+        return end_in_row(bytes);
+    }
     let end = memrchr_iter(b'\n', &bytes[..known]).find_map(|newline| {
         if matches!(bytes[newline + 1], b' ' | b'\t' | b'\r' | b'\n' | b'}' | b']' | b',' | b':') {
             return None;
@@ -389,6 +401,22 @@ mod tests {
                 }
                 assert_eq!(texts(&found).concat(), three);
             }
+        }
+    }
+
+    /// As exports lie in object stores: megabytes without a newline.
+    #[test]
+    fn cuts_between_documents_that_stand_on_one_line() {
+        let documents: Vec<String> =
+            (0..60).map(|n| format!("{{\"n\":{n},\"text\":\"}}{{\",\"list\":[{{}}]}}")).collect();
+        let row = documents.concat() + "\n{\"last\":1}";
+        for block in [50, 64, 300] {
+            let found = blocks(row.as_bytes(), block, 400);
+            assert_eq!(texts(&found).concat(), row);
+            assert!(found.iter().all(|block| block.oversized.is_empty() && block.bytes.starts_with(b"{\"")));
+            let lines: usize = found.iter().map(|b| String::from_utf8_lossy(&b.bytes).lines().count()).sum();
+            let cut = found.iter().filter(|block| block.goes_on).count();
+            assert!(cut > 3 && lines - cut == 2, "{lines} lines, {cut} cut");
         }
     }
 

@@ -83,6 +83,7 @@ impl Stream {
             offset: block.offset,
             bytes: block.bytes,
             oversized: block.oversized,
+            goes_on: block.goes_on,
             lost: block.broken.as_ref().is_some_and(|broken| broken.lost),
             broken: block.broken.map(|broken| broken.why),
             ..Batch::default()
@@ -275,12 +276,27 @@ fn bases(paths: &[String]) -> BTreeSet<PathBuf> {
             found.insert(PathBuf::from(path));
             continue;
         }
-        // The pattern was read when the run began.
-        let matching = glob::glob(path).into_iter().flatten().flatten().filter(|path| path.is_file());
+        let matching = paths_like(path).filter(|path| path.is_file());
         found.extend(matching.map(|path| Tail::base_of(&path).unwrap_or(path)));
+        found.extend(moved_away(Path::new(path)));
     }
     let mut real = BTreeSet::new();
     found.into_iter().filter(|path| real.insert(path.canonicalize().unwrap_or_else(|_| path.clone()))).collect()
+}
+
+/// What a pattern matches; it was read when the run began.
+fn paths_like(pattern: &str) -> impl Iterator<Item = PathBuf> + use<> {
+    glob::glob(pattern).into_iter().flatten().flatten()
+}
+
+/// Logs that a pattern matches though there are only rotated files of them now, which it need not match.
+fn moved_away(pattern: &Path) -> Vec<PathBuf> {
+    let (Some(folders), Some(name)) = (pattern.parent(), pattern.file_name()) else { return Vec::new() };
+    let folders = if folders.as_os_str().is_empty() { Path::new(".") } else { folders };
+    let Ok(name) = glob::Pattern::new(&name.to_string_lossy()) else { return Vec::new() };
+    let files = paths_like(&folders.to_string_lossy()).filter_map(|folder| folder.read_dir().ok()).flatten();
+    let logs = files.flatten().filter_map(|file| Tail::base_of(&file.path()));
+    logs.filter(|log| log.file_name().is_some_and(|log| name.matches(&log.to_string_lossy()))).collect()
 }
 
 #[cfg(test)]
@@ -299,5 +315,19 @@ mod tests {
         let found = bases(&[pattern, missing]);
         let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["audit.log", "b.log", "missing", "old.log"]);
+    }
+
+    #[test]
+    fn a_log_is_followed_while_there_are_only_rotated_files_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("a");
+        std::fs::create_dir(&below).unwrap();
+        for name in ["audit-2026-11-23T10-00-00.000.log.gz", "audit.log.1.gz", "other.log.1", "audit.txt"] {
+            std::fs::write(below.join(name), "x").unwrap();
+        }
+        for pattern in ["a/audit*.log", "*/audit.log", "**/a*.log"] {
+            let found = bases(&[dir.path().join(pattern).display().to_string()]);
+            assert_eq!(found, BTreeSet::from([below.join("audit.log")]), "{pattern}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::{Live, LiveError};
+use crate::normalize;
 use crate::source::Batch;
 use crate::source::webhook::{Answer, Posted};
 
@@ -73,9 +74,8 @@ fn is_list(body: &[u8]) -> bool {
         _items: Option<Vec<IgnoredAny>>,
         kind: String,
     }
-    // As the API server begins one: whatever is broken behind that, it is one.
-    body.trim_ascii_start().starts_with(br#"{"kind":"EventList","apiVersion":"audit.k8s.io/"#)
-        || serde_json::from_slice::<List>(body).is_ok_and(|list| list.kind == "EventList")
+    // Whatever is broken behind its beginning, it is one.
+    normalize::is_list(body) || serde_json::from_slice::<List>(body).is_ok_and(|list| list.kind == "EventList")
 }
 
 #[cfg(test)]
@@ -91,6 +91,7 @@ mod tests {
             (r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{"auditID":nonsense}]}"#, true),
             (r#"{"kind":"PodList","items":[]}"#, false),
             (r#"{"kind":"EventList","items":3}"#, false),
+            (r#" {"apiVersion": "audit.k8s.io/v1", "kind": "EventList", "items": [{"auditID": "a"#, true),
             ("[]", false),
             ("", false),
         ] {

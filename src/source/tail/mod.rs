@@ -6,18 +6,20 @@
 //! The stream reads a file to its end and goes on with the one behind it.
 
 mod identity;
+mod position;
 mod reading;
 mod siblings;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::replay::{Block, Limits, first_time};
 use identity::{Length, Look, Node, Print, is_seam};
+use position::{Done, Position, Unread};
 use reading::{Reading, Step, Until};
 use siblings::Candidate;
 
@@ -27,6 +29,8 @@ const DONE_MAX: usize = if cfg!(test) { 24 } else { 512 };
 const DONE_MIN: usize = if cfg!(test) { 8 } else { 64 };
 /// How many files are gone through in search of a block.
 const TURNS_MAX: usize = 128;
+/// How often is decided what to do with files that are renamed meanwhile.
+const DECISIONS_MAX: usize = 8;
 /// How long the rest of a line that a container runtime cut is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -38,61 +42,6 @@ pub enum StartAt {
     Beginning,
     /// With what is written from now on.
     End,
-}
-
-/// How far a log was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Position {
-    node: Node,
-    print: Print,
-    /// Behind decompression.
-    offset: u64,
-    /// What stands before the offset.
-    #[serde(default)]
-    seam: Print,
-    /// Where the file was, behind all links.
-    #[serde(default)]
-    path: PathBuf,
-    /// Files that were read to their end, the oldest first.
-    done: Vec<Done>,
-}
-
-/// A file that was read to its end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Done {
-    #[serde(flatten)]
-    print: Print,
-    #[serde(default)]
-    node: Option<Node>,
-    /// How much of it there was, behind decompression.
-    #[serde(default)]
-    length: Option<u64>,
-}
-
-/// What is still to be read of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unread {
-    /// From this offset on.
-    From(u64),
-    /// Nothing.
-    Nothing,
-}
-
-impl Done {
-    /// What is left of a file, if it is this one or a copy of it. A file may begin like another one: clients choose much
-    /// of what stands in an event.
-    fn left_of(&self, file: &Candidate, look: &Look) -> Option<Unread> {
-        if !look.fits(&self.print) {
-            return None;
-        }
-        let Some(length) = self.length else { return Some(Unread::Nothing) };
-        match (look.length, self.node == Some(file.node)) {
-            (Length::Plain(now), true) if now > length => Some(Unread::From(length)),
-            (Length::Plain(now), true) if now < length => None,
-            (_, true) => Some(Unread::Nothing),
-            (copy, false) => copy.fits(length).then_some(Unread::Nothing),
-        }
-    }
 }
 
 /// What stands at the end of a file that was left, and is given out before what the next file begins with.
@@ -197,7 +146,7 @@ impl Tail {
             }
             let reading = self.reading.as_mut()?;
             let current = reading.is_current(&self.base);
-            let until = match !current && reading.is_settled(&self.base) {
+            let until = match !current && self.is_settled() {
                 true => Until::Moved,
                 false if to_the_end => Until::End,
                 false => Until::Growing,
@@ -256,6 +205,25 @@ impl Tail {
         first_time(&self.reading.as_ref()?.peek().ok()?)
     }
 
+    /// Whether nobody writes any more to the file that is read, which is not the log now. Until then it may still be added
+    /// to, however long ago it was moved away. Its successor tells: it is being written, or was moved away as well.
+    fn is_settled(&self) -> bool {
+        if self.reading.as_ref().is_none_or(|reading| !reading.is_growing) {
+            return true;
+        }
+        if fs::metadata(&self.base).is_ok_and(|successor| successor.len() > 0) {
+            return true;
+        }
+        let Some(left) = self.reached() else { return false };
+        // If it has no name any more, it may have a compressed copy.
+        let is_later = |file: &Candidate| !is_known(file, &left) && self.left_of(file) != Unread::Nothing;
+        let decided = self.decide(|files| match files.iter().position(|file| file.node == left.node) {
+            Some(at) => files[at + 1..].iter().any(|file| !file.is_base),
+            None => files.iter().any(|file| !file.is_base && is_later(file)),
+        });
+        decided.is_some_and(|(_, settled)| settled)
+    }
+
     /// Whether the log is another file now that holds what was read and goes on from there: a copy has taken its place, or
     /// the file system numbers its files anew. Then it is opened where it was left.
     fn is_replaced(&mut self) -> bool {
@@ -278,14 +246,14 @@ impl Tail {
         let node = left.node;
         let before = self.done.clone();
         self.remember_done(left.print.clone(), Some(node), left.offset + rest.len() as u64);
-        let files = siblings::list(&self.base);
-        if self.first_unread(&files, Some(node)).is_none() {
+        let next = self.decide(|files| self.first_unread(files, Some(node)));
+        let Some((files, Some(_))) = next else {
             self.done = before;
             if let Some(reading) = &mut self.reading {
                 reading.rest = rest;
             }
             return false;
-        }
+        };
         self.forget_gone(&files);
         if !rest.is_empty() {
             let position = self.carried.take().map_or(left, |carried| carried.position);
@@ -294,6 +262,21 @@ impl Tail {
         self.reading = None;
         self.resume = None;
         true
+    }
+
+    /// What is decided on the files of the log, which may be renamed meanwhile: then it is decided again. `None` if they do
+    /// not stand still.
+    fn decide<T>(&self, how: impl Fn(&[Candidate]) -> T) -> Option<(Vec<Candidate>, T)> {
+        let mut files = siblings::list(&self.base);
+        for _ in 0..DECISIONS_MAX {
+            let decided = how(&files);
+            let again = siblings::list(&self.base);
+            if again == files {
+                return Some((files, decided));
+            }
+            files = again;
+        }
+        None
     }
 
     /// The oldest file that was not read, or not to its end, and where to go on in it. Not `but`, which is being left.
@@ -340,7 +323,10 @@ impl Tail {
             return;
         }
         let looks: Vec<Look> = files.iter().filter_map(|file| Look::at(&file.path).ok()).collect();
-        self.done.retain(|done| looks.iter().any(|look| look.fits(&done.print)));
+        // What was renamed meanwhile was not looked at.
+        if files.iter().all(Candidate::is_there) {
+            self.done.retain(|done| looks.iter().any(|look| look.fits(&done.print)));
+        }
     }
 
     /// The file that was read was cut to nothing and begins anew. What of it was not read yet may stand in a copy.
@@ -352,9 +338,9 @@ impl Tail {
 
     /// Opens the file to go on with. False if there is none.
     fn open_next(&mut self) -> bool {
-        let files = siblings::list(&self.base);
         if let Some(known) = self.resume.clone() {
-            if let Some(file) = self.find_known(&files, &known) {
+            let Some((files, found)) = self.decide(|files| self.find_known(files, &known)) else { return false };
+            if let Some(file) = found {
                 return self.open(&file, known.offset);
             }
             let gone = known.node.inode != 0 || known.offset > 0;
@@ -372,6 +358,7 @@ impl Tail {
             self.remember_done(known.print, None, known.offset);
             self.resume = None;
         }
+        let Some((files, mut unread)) = self.decide(|files| self.first_unread(files, None)) else { return false };
         if files.is_empty() {
             self.fail("is not there yet; waiting for it".to_owned());
         }
@@ -379,16 +366,17 @@ impl Tail {
             return self.open_at_end(&files);
         }
         let mut rest = &files[..];
-        while let Some((file, offset)) = self.first_unread(rest, None) {
+        while let Some((file, offset)) = unread {
             if self.open(&file, offset) {
                 return true;
             }
-            if !file.path.exists() {
+            if !file.is_there() {
                 // It has just been renamed or compressed, and is found by its new name at the next look.
                 return false;
             }
             let at = rest.iter().position(|other| other.node == file.node).map_or(rest.len(), |at| at + 1);
             rest = &rest[at..];
+            unread = self.first_unread(rest, None);
         }
         false
     }

@@ -73,6 +73,11 @@ impl Reading {
         let compressed = matches!(head.as_slice(), [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..]);
         let head = if compressed { identity::decoded_head(&from.path)? } else { head };
         let kind = InputKind::Path(from.path.clone());
+        let decoder = compressed.then(|| BlockReader::resume(&kind, limits, offset));
+        // All of this went by the name, which may have been given to another file meanwhile.
+        if node != from.node || !from.is_there() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         Ok(Reading {
             node,
             print: Print::of(&head),
@@ -82,7 +87,7 @@ impl Reading {
             is_growing: from.is_base && !compressed,
             file,
             offset,
-            decoder: compressed.then(|| BlockReader::resume(&kind, limits, offset)),
+            decoder,
             ended: false,
             skipped: None,
             fruitless: None,
@@ -99,12 +104,6 @@ impl Reading {
     /// Whether this is the file that the log's name stands for.
     pub(super) fn is_current(&self, base: &Path) -> bool {
         self.decoder.is_none() && fs::metadata(base).is_ok_and(|found| Node::of(&found) == self.node)
-    }
-
-    /// Whether nobody writes to the file any more, which is not the log now: its successor is being written. Until then it
-    /// may still be added to, however long ago it was moved away.
-    pub(super) fn is_settled(&self, base: &Path) -> bool {
-        !self.is_growing || fs::metadata(base).is_ok_and(|successor| successor.len() > 0)
     }
 
     /// The bytes that would be read next, some of them.
@@ -230,7 +229,8 @@ impl Reading {
                 bytes.truncate(end);
                 let offset = self.offset;
                 self.offset += bytes.len() as u64;
-                return Ok(Block { offset, bytes, oversized, ..Block::default() });
+                let goes_on = more && !bytes.is_empty() && !bytes.ends_with(b"\n");
+                return Ok(Block { offset, bytes, oversized, goes_on, ..Block::default() });
             }
         }
     }

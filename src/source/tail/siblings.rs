@@ -17,7 +17,15 @@ pub(super) struct Candidate {
     pub(super) is_base: bool,
 }
 
-/// Where a rotated file stands among its siblings; the least is the oldest.
+impl Candidate {
+    /// Whether its name still stands for it.
+    pub(super) fn is_there(&self) -> bool {
+        node(&self.path) == Some(self.node)
+    }
+}
+
+/// Where a rotated file stands among its siblings; the least is the oldest. Names tell no order between the two kinds: a
+/// log that is rotated in both ways at once is read out of order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Age {
     /// By the time or day in its name.

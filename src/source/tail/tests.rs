@@ -116,6 +116,28 @@ fn follows_renamed_files() {
     }
 }
 
+/// Between a rotation and the next line there may be no log at all.
+#[test]
+fn follows_renamed_files_while_there_is_no_log() {
+    for compressed in [false, true] {
+        let mut log = Log::new();
+        log.append(&lines(0..5));
+        log.read().append(&lines(5..7));
+        log.rename(OLD);
+        log.append(&lines(7..9));
+        log.rename(NEWER);
+        if compressed {
+            log.compress(OLD);
+            log.compress(NEWER);
+        }
+        assert_eq!(log.read().got, lines(0..9), "compressed {compressed}");
+        log.restart();
+        log.append(&lines(9..12));
+        assert_eq!(log.read().got, lines(0..12), "compressed {compressed}");
+        assert_eq!(log.notes(), "");
+    }
+}
+
 #[test]
 fn follows_numbered_files() {
     let mut log = Log::new();
@@ -135,6 +157,63 @@ fn follows_numbered_files() {
         assert_eq!(log.read().got, lines(0..5 * n + 5), "rotation {n}");
     }
     assert_eq!(log.notes(), "");
+}
+
+/// Names change while they are looked at; what is read stays in its order.
+#[test]
+fn names_may_change_at_any_time() {
+    const TURNS: u32 = 80;
+    let mut log = Log::new();
+    let base = log.path("audit.log");
+    let name = |n: usize| base.with_file_name(format!("audit.log.{n}"));
+    let writer = {
+        let (base, name) = (base.clone(), name);
+        move || {
+            for turn in 0..TURNS {
+                OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .open(&base)
+                    .unwrap()
+                    .write_all(line(turn).as_bytes())
+                    .unwrap();
+                (1..turn as usize + 1).rev().for_each(|n| drop(fs::rename(name(n), name(n + 1))));
+                // As a copy and an empty file, or by a new name.
+                if turn % 2 == 0 {
+                    fs::copy(&base, name(1)).unwrap();
+                    File::options().write(true).truncate(true).open(&base).unwrap();
+                } else {
+                    fs::rename(&base, name(1)).unwrap();
+                }
+            }
+            fs::write(&base, line(TURNS)).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(writer);
+        while !writer.is_finished() {
+            log.read();
+        }
+    });
+    let read: Vec<String> = log.read().got.lines().map(|line| line[13..20].to_owned()).collect();
+    let expected: Vec<String> = (0..TURNS + 1).map(|turn| format!("{turn:07}")).collect();
+    let at = read.iter().zip(&expected).position(|(read, expected)| read != expected);
+    assert_eq!((at.map(|at| &read[at..read.len().min(at + 5)]), read.len()), (None, expected.len()));
+    assert!(!log.notes().contains("gone"));
+}
+
+#[test]
+fn another_file_by_the_same_name_is_not_opened() {
+    let mut log = Log::new();
+    log.append(&lines(0..5));
+    log.rename("audit.log.1");
+    let seen = siblings::list(&log.path("audit.log"));
+    fs::rename(log.path("audit.log.1"), log.path("audit.log.2")).unwrap();
+    assert!(!log.tail.open(&seen[0], 0));
+    log.append(&lines(5..9));
+    log.rename("audit.log.1");
+    assert!(!log.tail.open(&seen[0], 0));
+    assert_eq!(log.read().got, lines(0..9));
 }
 
 #[test]

@@ -10,14 +10,14 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -41,6 +41,8 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 const NOTES_MAX: usize = 16;
 /// Memory of all bodies together, in KiB, beside one of the largest size.
 const BODIES_KIB_MAX: usize = 64 * 1024;
+/// How much of a body that is refused is read all the same, in bytes: whoever still writes does not hear the answer.
+const REFUSED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long an answer is waited for. The API server gives up after 30 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(25);
 
@@ -284,19 +286,23 @@ async fn connection(stream: TcpStream, acceptor: Option<tls::Acceptor>, door: Ar
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, door: Arc<Door>) {
     let (patience, outer) = (door.patience, Arc::clone(&door));
+    let served = Arc::new(AtomicBool::new(false));
+    let has_served = Arc::clone(&served);
     let service = service_fn(move |request| {
-        let door = Arc::clone(&door);
+        let (door, served) = (Arc::clone(&door), Arc::clone(&served));
         async move {
             let response = door.answer(request).await;
             door.answered.count(response.status());
+            served.store(true, Ordering::Relaxed);
             Ok::<_, Infallible>(response)
         }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(64 * 1024);
-    // A connection that breaks was the client's to break.
+    // A connection that breaks was the client's to break. One that was kept for a further request may be closed.
     if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await
         && error.is_timeout()
+        && !has_served.load(Ordering::Relaxed)
     {
         outer.answered.slow.fetch_add(1, Ordering::Relaxed);
         outer.tell_slow("a request's headers");
@@ -327,14 +333,17 @@ impl Door {
             Some(_) => return say(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bodies are sent as they are, or as gzip\n"),
         };
         let declared = request.body().size_hint().exact().map_or(self.body_bytes_max, |bytes| bytes as usize);
+        // Whoever asks before it sends a body hears the answer without sending it.
+        let asks = request.headers().contains_key(EXPECT);
+        let mut incoming = request.into_body();
         if declared > self.body_bytes_max {
-            return too_large();
+            return if asks { too_large() } else { self.refuse(incoming).await };
         }
         // Nobody can tell what a packed body becomes.
         let declared = if packed { self.body_bytes_max } else { declared };
         let room = Arc::clone(&self.room).try_acquire_many_owned((declared / 1024 + 1) as u32);
         let Ok(room) = room else { return busy() };
-        let body = Limited::new(request.into_body(), self.body_bytes_max).collect();
+        let body = Limited::new(&mut incoming, self.body_bytes_max).collect();
         let bytes = match timeout(self.patience, body).await {
             Ok(Ok(body)) if packed => match gunzip(&body.to_bytes(), self.body_bytes_max) {
                 Ok(Some(bytes)) => bytes,
@@ -342,7 +351,7 @@ impl Door {
                 Err(_) => return say(StatusCode::BAD_REQUEST, "the body is no gzip\n"),
             },
             Ok(Ok(body)) => body.to_bytes().to_vec(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => return self.refuse(incoming).await,
             Ok(Err(_)) => return say(StatusCode::BAD_REQUEST, "the body is cut off\n"),
             Err(_) => {
                 self.tell_slow("a body");
@@ -360,6 +369,21 @@ impl Door {
             Ok(Ok(Answer::NotEvents)) => say(StatusCode::BAD_REQUEST, "not an audit.k8s.io EventList\n"),
             Ok(Ok(Answer::Unavailable) | Err(_)) | Err(_) => unavailable(),
         }
+    }
+
+    /// Answers a body that is too large, when its sender has sent it or enough of it.
+    async fn refuse(&self, mut body: Incoming) -> Response<Full<Bytes>> {
+        let pass_over = async {
+            let mut passed = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                passed += frame.data_ref().map_or(0, Bytes::len);
+                if passed > REFUSED_BYTES_MAX {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(self.patience, pass_over).await;
+        too_large()
     }
 
     /// Whether the client bears the token. Digests are compared, so that time says nothing of the token.
