@@ -57,7 +57,8 @@ fn a_scrape_tells_what_happened() {
         found.iter().filter(|(name, _)| name.starts_with(prefix) && name.contains(RULE)).map(|(_, n)| *n).collect()
     };
     // A rule is there before it ever holds.
-    assert_eq!(of("auditwatch_alerts_total"), [0.0]);
+    let alerts = of("auditwatch_alerts_total");
+    assert!(!alerts.is_empty() && alerts.iter().all(|count| *count == 0.0), "{alerts:?}");
     daemon.append(&format!("{}\nno event\n{{\"odd\": 1}}\n", logs::secrets_listed("a-1", 1)));
     running.next_alert();
     let taken =
