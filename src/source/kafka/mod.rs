@@ -30,6 +30,16 @@ const TOLD_MAX: usize = 16;
 /// Things done in one poll, at most.
 const POLLS_MAX: usize = 1000;
 
+/// How often a group without a coordinator is asked for.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// Whether the answer will be another one in a moment.
+fn has_no_coordinator(error: &ClientError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode as Code;
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(Code::NotCoordinator | Code::CoordinatorNotAvailable | Code::CoordinatorLoadInProgress))
+}
+
 /// Where a partition begins of which nothing is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartAt {
@@ -196,6 +206,18 @@ impl Consumer {
         Ok(found)
     }
 
+    /// How far the group has read. A new group has no coordinator for a moment, nor has one whose broker is gone: it is asked
+    /// again for as long as an answer may take.
+    fn committed(&self, list: &TopicPartitionList) -> Result<TopicPartitionList, KafkaError> {
+        let until = Instant::now() + ANSWER_TIMEOUT;
+        loop {
+            match self.consumer.committed_offsets(list.clone(), ANSWER_TIMEOUT) {
+                Err(error) if has_no_coordinator(&error) && Instant::now() < until => std::thread::sleep(ASK_EVERY),
+                answer => return answer.map_err(|error| self.no_answer("how far the group has read", error)),
+            }
+        }
+    }
+
     /// Where partitions go on: each where it is said, else where the group stands, else at the start that is configured.
     /// What retention took is told in [`Place::gone`]. With `follow_group`, a group that is further wins.
     ///
@@ -209,8 +231,7 @@ impl Consumer {
         for one in wanted {
             list.add_partition(&one.topic, one.partition);
         }
-        let ask = |error| self.no_answer("how far the group has read", error);
-        let committed = self.consumer.committed_offsets(list, ANSWER_TIMEOUT).map_err(ask)?;
+        let committed = self.committed(&list)?;
         let place = |one: &Wanted| {
             let ends = self.consumer.fetch_watermarks(&one.topic, one.partition, ANSWER_TIMEOUT);
             let what = || format!("the ends of {}/{}", one.topic, one.partition);
