@@ -29,7 +29,7 @@ pub(super) struct Patterns {
 }
 
 impl Patterns {
-    /// Expressions that are compiled already.
+    /// Of these expressions; what is not compiled yet stays so until a text asks for it.
     pub(super) fn new<'o>(ops: impl Iterator<Item = &'o RegexOp>) -> Patterns {
         Patterns { words: OnceLock::new(), ops: ops.cloned().collect() }
     }
