@@ -416,9 +416,9 @@ impl Job<'_> {
 
     /// Makes the matches of the rules that hold; they share what they keep of the event.
     fn keep(&mut self, event: &Event<'_>, time: Option<i64>, newest_before: Option<i64>, offset: u64) {
-        let Reused { hits, keeper, .. } = &mut *self.reused;
+        let Reused { hits, keeper, picture, .. } = &mut *self.reused;
         let (table, fields) = (&self.program.captures, &self.program.capture_fields);
-        let place = excerpt::Place { time, source: self.batch.source, offset };
+        let place = excerpt::Place { time, source: self.batch.source, offset, alike: picture.alike };
         let trace = keeper.keep(event, place, hits, table, fields, &mut self.result.counts.fanout_cut);
         let (identity, long_running) = (event.identity(), event.long_running());
         let matches = match self.part {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::LazyLock;
 
-use auditwatch::engine::condition::look_up_all;
+use auditwatch::engine::lookup::look_up_all;
 use auditwatch::event::catalogue::FIELDS;
 use auditwatch::event::path::Field;
 use auditwatch::event::site::Site;

@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::condition::{Condition, Doubt, Scope, Verdict, field_cost, look_up};
+use super::condition::{Condition, Doubt, Verdict, field_cost};
+use super::lookup::{Scope, look_up};
 use crate::event::path::{Field, Root};
 use crate::event::view::Event;
 use crate::event::walk::Node;

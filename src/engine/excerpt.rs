@@ -4,9 +4,10 @@ use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 
 use super::CaptureTable;
-use super::condition::{look_up_all, scalar_text};
+use super::facets::Alike;
+use super::lookup::{look_up_all, scalar_text};
 use super::matches::{CaptureId, SourceId, Trace};
-use super::trace::Recorder;
+use super::trace::{Recorder, Written};
 use crate::event::identity::hash128;
 use crate::event::path::Field;
 use crate::event::redact;
@@ -27,6 +28,8 @@ pub struct Place {
     pub source: SourceId,
     /// Byte offset of its document in the input (after decompression).
     pub offset: u64,
+    /// In what it is like others.
+    pub alike: Alike,
 }
 
 /// Writes what matches keep of their events; kept for its memory.
@@ -35,6 +38,8 @@ pub struct Keeper {
     recorder: Recorder,
     wanted: Vec<CaptureId>,
     hashes: Hashes,
+    actors: Memo<Written>,
+    decisions: Memo<Option<Box<str>>>,
 }
 
 impl Keeper {
@@ -49,8 +54,8 @@ impl Keeper {
         fields: &[Field],
         cut: &mut u64,
     ) -> Trace {
-        let Keeper { recorder, wanted, hashes } = self;
-        record(event, place, recorder);
+        self.record(event, place);
+        let Keeper { recorder, wanted, hashes, .. } = self;
         let of_rule = |rule: &u32| table.per_rule[*rule as usize].as_slice();
         let wanted = match rules {
             [only] => of_rule(only),
@@ -81,23 +86,51 @@ impl Keeper {
     }
 }
 
-fn record(event: &Event<'_>, place: Place, recorder: &mut Recorder) {
-    let texts = [
-        event.audit_id(),
-        event.verb(),
-        event.resource(),
-        event.api_group(),
-        event.subresource(),
-        event.namespace(),
-        event.name(),
-        event.uri(),
-        event.actor_username(),
-        event.username().filter(|_| event.impersonated()),
-        event.client_ip(),
-        event.user_agent(),
-        event.decision(),
-    ];
-    recorder.begin(place.source, place.offset, event.code(), &texts);
+/// Longest record of an actor that is kept for the next event of the same actor, in bytes.
+const ACTOR_MAX: usize = 1 << 10;
+
+impl Keeper {
+    /// Records what is told of the event. What it shares with others is read once.
+    fn record(&mut self, event: &Event<'_>, place: Place) {
+        let Keeper { recorder, actors, decisions, .. } = self;
+        if let Some(hash) = place.alike.annotations
+            && decisions.find(hash).is_none()
+        {
+            decisions.put(hash, event.decision().map(Box::from));
+        }
+        let known = place.alike.annotations.and_then(|hash| decisions.find(hash));
+        let decision = known.map_or_else(|| event.decision(), |decision| decision.as_deref());
+        let texts = [
+            event.audit_id(),
+            event.verb(),
+            event.resource(),
+            event.api_group(),
+            event.subresource(),
+            event.namespace(),
+            event.name(),
+            event.uri(),
+            event.client_ip(),
+            decision,
+        ];
+        recorder.begin(place.source, place.offset, event.code(), &texts);
+        let Some(hash) = place.alike.actor else { return record_actor(event, recorder) };
+        match actors.find(hash) {
+            Some(written) => recorder.write(written),
+            None => {
+                let start = recorder.len();
+                record_actor(event, recorder);
+                let written = recorder.written(start);
+                if written.len() <= ACTOR_MAX {
+                    actors.put(hash, written);
+                }
+            }
+        }
+    }
+}
+
+fn record_actor(event: &Event<'_>, recorder: &mut Recorder) {
+    let behind = event.username().filter(|_| event.impersonated());
+    recorder.actor(&[event.actor_username(), behind, event.user_agent()]);
     let mut groups = 0;
     let _ = event.actor_groups(&mut |node| {
         if let Some(group) = scalar_text(event, node) {
@@ -106,6 +139,34 @@ fn record(event: &Event<'_>, place: Place, recorder: &mut Recorder) {
         }
         if groups < GROUPS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
+}
+
+/// How many values a memo holds.
+const MEMO: usize = 256;
+
+/// What was worked out last for hashes that come again and again.
+#[derive(Debug)]
+struct Memo<T> {
+    /// By the last bits of the hash.
+    known: Vec<Option<(u64, T)>>,
+}
+
+impl<T> Default for Memo<T> {
+    fn default() -> Self {
+        Memo { known: Vec::new() }
+    }
+}
+
+impl<T> Memo<T> {
+    fn find(&self, hash: u64) -> Option<&T> {
+        let (have, value) = self.known.get(hash as usize % MEMO)?.as_ref()?;
+        (*have == hash).then_some(value)
+    }
+
+    fn put(&mut self, hash: u64, value: T) {
+        self.known.resize_with(MEMO, || None);
+        self.known[hash as usize % MEMO] = Some((hash, value));
+    }
 }
 
 /// Records the values of a field; returns how many were too many.
@@ -207,7 +268,7 @@ mod tests {
         let table =
             CaptureTable { fields: FIELDS.map(str::to_owned).to_vec(), per_rule: vec![vec![0, 1], vec![0, 2], vec![]] };
         let mut cut = 0;
-        let place = Place { time: Some(7), source: 3, offset: 9 };
+        let place = Place { time: Some(7), source: 3, offset: 9, alike: Alike::default() };
         let mut keeper = Keeper::default();
         let mut traces = [
             keeper.keep(event, place, &[0], &table, &fields, &mut 0),

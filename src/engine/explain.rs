@@ -5,7 +5,8 @@
 
 use std::ops::ControlFlow;
 
-use super::condition::{Condition, Doubt, Verdict, look_up_all};
+use super::condition::{Condition, Doubt, Verdict};
+use super::lookup::look_up_all;
 use crate::event::path::Field;
 use crate::event::redact;
 use crate::event::view::Event;

@@ -70,10 +70,8 @@ impl Facet {
     /// Feeds everything that the facet's fields are read from. Text is taken as it stands: an escape only makes one more
     /// value of what is the same.
     fn feed(self, event: &Event<'_>, hasher: &mut impl Hasher) {
-        let mut add = |part: &[u8]| {
-            hasher.write(part);
-            hasher.write_u8(0xff);
-        };
+        // The hasher takes in where a part ends.
+        let mut add = |part: &[u8]| hasher.write(part);
         match self {
             Facet::Deed => {
                 for part in [event.verb(), event.resource(), event.subresource(), event.api_group()] {
@@ -126,14 +124,9 @@ fn is_of_kind(op: &Op) -> bool {
     }
 }
 
-/// What a value of a facet means for all rules.
-#[derive(Debug, Clone, Copy)]
-pub struct Meaning<'m> {
-    /// Rules that it does not rule out.
-    pub rules: &'m [u64],
-    /// Parts of conditions that hold whatever the rest of the event says.
-    pub settled: &'m [u64],
-}
+/// What a value of a facet means for all rules: those that it does not rule out, and the parts of conditions that hold
+/// whatever the rest of the event says.
+pub type Meaning<'m> = (&'m [u64], &'m [u64]);
 
 /// How many bytes of meanings are remembered of each facet.
 const KNOWN_BYTES_MAX: usize = 1 << 20;
@@ -150,12 +143,21 @@ pub struct Cache {
 #[derive(Debug, Default)]
 struct Known {
     /// The hash of a value, and where its meaning starts.
-    places: HashTable<(u64, Place)>,
+    places: HashTable<(u64, u32)>,
     words: Vec<u64>,
 }
 
-/// Where the meaning of a facet's value is kept, until the next event.
-pub type Place = u32;
+/// Where the meaning of a facet's value is kept, until the next event; and the hash of the value.
+pub type Place = (u32, u64);
+
+/// Hashes of what an event shares with others, if they are known: the same hash, the same value.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Alike {
+    /// Of [`Facet::Actor`].
+    pub actor: Option<u64>,
+    /// Of [`Facet::Annotations`].
+    pub annotations: Option<u64>,
+}
 
 impl Cache {
     /// Where the meaning of the event's value of this facet is; if the value is new, `work_out` fills in the words of the
@@ -167,22 +169,22 @@ impl Cache {
         let hash = hasher.finish();
         let known = &mut self.known[facet as usize];
         if let Some((_, place)) = known.places.find(hash, |(have, _)| *have == hash) {
-            return *place;
+            return (*place, hash);
         }
         if known.words.len() * size_of::<u64>() > KNOWN_BYTES_MAX {
             *known = Known::default();
         }
-        let place = known.words.len() as Place;
+        let place = known.words.len() as u32;
         work_out(&mut known.words);
         known.places.insert_unique(hash, (hash, place), |(hash, _)| *hash);
-        place
+        (place, hash)
     }
 
-    /// The meaning at a place of this event, with so many words of rules.
+    /// The meanings at places of this event, with so many words of rules and of settled parts.
     #[inline]
-    pub fn meaning(&self, facet: Facet, place: Place, rules: usize, settled: usize) -> Meaning<'_> {
-        let words = &self.known[facet as usize].words[place as usize..][..rules + settled];
-        let (rules, settled) = words.split_at(rules);
-        Meaning { rules, settled }
+    pub fn meanings<const N: usize>(&self, at: [(Facet, Place); N], rules: usize, settled: usize) -> [Meaning<'_>; N] {
+        at.map(|(facet, (place, _))| {
+            self.known[facet as usize].words[place as usize..][..rules + settled].split_at(rules)
+        })
     }
 }

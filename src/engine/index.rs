@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 
 use hashbrown::HashMap;
 
-use super::condition::scalar_text;
 use super::facets::Facet;
+use super::lookup::scalar_text;
 use super::necessary::{ABSENT, Dimension, SYSTEM, class, necessary};
 use crate::event::fold;
 use crate::event::view::Event;

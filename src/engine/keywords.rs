@@ -5,7 +5,7 @@
 //! ASCII that fold to those of ASCII) is looked at the long way.
 
 use aho_corasick::AhoCorasick;
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 use super::patterns;
 use crate::rules::expr::{Op, StrHow, StrOp};
@@ -30,8 +30,14 @@ impl Keywords {
 
     /// Whether none of them is in this JSON text, whatever its strings read as.
     pub(super) fn are_not_in(&self, json: &[u8]) -> bool {
-        json.is_ascii() && !hides(json) && !self.0.is_match(json)
+        !folds(json) && !hides(json) && !self.0.is_match(json)
     }
+}
+
+/// Whether a text holds a letter beyond ASCII that is a case of one of ASCII's: in lower case U+0130 begins with `i` and
+/// U+212A is `k`, and regular expressions take U+017F for an `s`.
+fn folds(json: &[u8]) -> bool {
+    !json.is_ascii() && ["\u{130}", "\u{17f}", "\u{212a}"].iter().any(|c| memmem::find(json, c.as_bytes()).is_some())
 }
 
 /// Words one of which has to stand in a text for the comparison to hold.
@@ -97,19 +103,24 @@ mod tests {
                 "a",
                 "\\n",
                 "é",
+                "→",
+                "\u{130}",
+                "\u{17f}",
+                "as",
+                "ig",
             ][..],
         );
         prop::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat())
     }
 
     fn op() -> impl Strategy<Value = Op> {
-        let word = select(&["kea", "Kea", "ke/a", "&", "e\"", "a k", "1", "verb", "é"][..]);
+        let word = select(&["kea", "Kea", "ke/a", "&", "e\"", "a k", "1", "verb", "é", "as", "ig"][..]);
         let how: [fn(String) -> StrHow; 4] = [StrHow::Contains, StrHow::Exact, StrHow::Prefix, StrHow::Suffix];
         let text = (word, select(how.to_vec()), any::<bool>()).prop_map(|(word, how, cased)| {
             let word = if cased { word.to_owned() } else { word.to_lowercase() };
             Op::Str(StrOp { how: how(word), cased })
         });
-        let patterns = &["k[ex]a", "kea|a k", "^ke+a$", "(?i)KEA.", "a.?k", "ke\\W?a", "\"", "verb$"][..];
+        let patterns = &["k[ex]a", "kea|a k", "^ke+a$", "(?i)KEA.", "a.?k", "ke\\W?a", "\"", "verb$", "(?i)as|ig"][..];
         let regex = (select(patterns), any::<bool>())
             .prop_map(|(pattern, folded)| Op::Regex(RegexOp::new(pattern, folded, false, false).unwrap()));
         prop_oneof![text, regex]
@@ -143,7 +154,8 @@ mod tests {
             (r#"{"a":"UnConfined"}"#, false),
             (r#"{"a":"\u0075nconfined"}"#, false),
             (r#"{"a":"\/"}"#, false),
-            (r#"{"a":"é"}"#, false),
+            (r#"{"a":"é → Ω"}"#, true),
+            ("{\"a\":\"\u{212a}\"}", false),
             (r#"{"a":"\"#, false),
         ] {
             assert_eq!(unconfined.are_not_in(json.as_bytes()), out, "{json}");

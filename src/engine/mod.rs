@@ -8,6 +8,7 @@ pub mod explain;
 mod facets;
 pub mod index;
 mod keywords;
+pub mod lookup;
 pub mod matches;
 pub mod necessary;
 mod networks;

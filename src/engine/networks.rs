@@ -29,12 +29,42 @@ impl Networks {
 
     /// Whether the text is an address in one of them. An IPv4 address is in no IPv6 network, however it is written.
     pub(super) fn hold(&self, text: &str) -> bool {
+        if let Some(ip) = dotted(text.as_bytes()) {
+            return is_in(&self.v4, &ip);
+        }
         match text.parse() {
             Ok(IpAddr::V4(ip)) => is_in(&self.v4, &ip),
             Ok(IpAddr::V6(ip)) => is_in(&self.v6, &ip),
             Err(_) => false,
         }
     }
+}
+
+/// An IPv4 address as it is mostly written, read in one go; `None` if the general parser has to say.
+fn dotted(text: &[u8]) -> Option<Ipv4Addr> {
+    let (mut octets, mut at) = ([0u8; 4], 0);
+    for (place, octet) in octets.iter_mut().enumerate() {
+        if place > 0 {
+            if text.get(at) != Some(&b'.') {
+                return None;
+            }
+            at += 1;
+        }
+        let (start, mut number) = (at, 0u32);
+        while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+            number = number * 10 + u32::from(digit);
+            at += 1;
+            if at - start > 3 {
+                return None;
+            }
+        }
+        let written_out = at - start == 1 || text.get(start) != Some(&b'0');
+        if at == start || !written_out {
+            return None;
+        }
+        *octet = u8::try_from(number).ok()?;
+    }
+    (at == text.len()).then(|| octets.into())
 }
 
 /// The same addresses as ranges in order that do not overlap. Networks nest or are disjoint, so the one that starts first,
@@ -77,6 +107,25 @@ mod tests {
             for ip in [asked.network(), asked.broadcast()] {
                 prop_assert_eq!(set.hold(&ip.to_string()), networks.iter().any(|net| net.contains(&ip)), "{}", ip);
             }
+        }
+    }
+
+    #[test]
+    fn reads_addresses_as_the_general_parser_does() {
+        for text in ["10.0.0.1", "255.255.255.255", "0.0.0.0", "1.2.3", "1.2.3.4.5", "1.2.3.4 ", "01.2.3.4", "1.2.3.00"]
+        {
+            assert_eq!(dotted(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+        for text in ["", "256.1.1.1", "1..2.3", "1.2.3.", ".1.2.3", "1.2.3.1000", "::1", "1.2.3.4x", "1,2,3,4"] {
+            assert_eq!((dotted(text.as_bytes()), text.parse::<Ipv4Addr>().ok()), (None, None), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reads_every_address(bits: u32) {
+            let ip = Ipv4Addr::from(bits);
+            prop_assert_eq!(dotted(ip.to_string().as_bytes()), Some(ip));
         }
     }
 

@@ -24,8 +24,16 @@ const BEYOND: [char; 2] = ['\u{17f}', '\u{212a}'];
 pub(super) struct Patterns {
     /// Found when the first text is looked at: most rules of a large set never see one. None if some expression needs no
     /// word.
-    words: OnceLock<Option<AhoCorasick>>,
+    words: OnceLock<Option<Words>>,
     ops: Vec<RegexOp>,
+}
+
+/// The words of several expressions.
+#[derive(Debug)]
+struct Words {
+    search: AhoCorasick,
+    /// Per word, whose it is.
+    of: Box<[u32]>,
 }
 
 impl Patterns {
@@ -44,24 +52,42 @@ impl Patterns {
         if self.ops.is_empty() {
             return false;
         }
-        if let Some(words) = self.words.get_or_init(|| words_of_all(&self.ops))
-            && !words.is_match(text)
-            && (text.is_ascii() || !text.contains(BEYOND))
-        {
-            return false;
+        match self.words.get_or_init(|| Words::new(&self.ops)) {
+            Some(words) if text.is_ascii() || !text.contains(BEYOND) => words.may_match(&self.ops, text),
+            _ => self.ops.iter().any(|op| op.is_match(text)),
         }
-        self.ops.iter().any(|op| op.is_match(text))
     }
 }
 
-/// The words of all expressions, if each has some.
-fn words_of_all(ops: &[RegexOp]) -> Option<AhoCorasick> {
-    let mut words = Vec::new();
-    for op in ops {
-        words.extend(words_of_op(op)?);
+impl Words {
+    /// The words of all expressions, if each has some.
+    fn new(ops: &[RegexOp]) -> Option<Words> {
+        let (mut words, mut of) = (Vec::new(), Vec::new());
+        for (number, op) in (0u32..).zip(ops) {
+            words.extend(words_of_op(op)?);
+            of.resize(words.len(), number);
+        }
+        let mut automaton = AhoCorasick::builder();
+        automaton.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA));
+        Some(Words { search: automaton.build(words).ok()?, of: of.into() })
     }
-    let mut automaton = AhoCorasick::builder();
-    automaton.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA)).build(words).ok()
+
+    /// Whether one of the expressions matches; only those are asked whose words stand in the text.
+    fn may_match(&self, ops: &[RegexOp], text: &str) -> bool {
+        // Most texts hold no word, and this is the fastest way to know.
+        if !self.search.is_match(text) {
+            return false;
+        }
+        let mut asked = 0u64;
+        self.search.find_overlapping_iter(text).any(|found| {
+            let number = self.of[found.pattern().as_usize()];
+            // Beyond 64 expressions one may be asked again, which changes nothing.
+            let bit = 1u64.checked_shl(number).unwrap_or(0);
+            let known = asked & bit != 0;
+            asked |= bit;
+            !known && ops[number as usize].is_match(text)
+        })
+    }
 }
 
 /// Words in lower case, one of which stands in every text that the expression matches, but for letters [beyond](BEYOND).

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::captures::CaptureTable;
 use super::condition::{Condition, Doubt, Verdict};
-use super::facets::{Cache, FACETS, Facet};
+use super::facets::{Alike, Cache, FACETS, Facet};
 use super::index::{Bits, Index, has, ones, set};
 use super::sightings;
 use crate::event::path::Field;
@@ -63,6 +63,8 @@ pub struct Picture {
     pub candidates: Bits,
     /// The parts of conditions that the facets settled.
     settled: Bits,
+    /// In what the event is like others.
+    pub alike: Alike,
     cache: Cache,
     /// Per part: the event it was judged on last, and how.
     judged: Vec<(u64, Verdict, Missing)>,
@@ -105,36 +107,56 @@ impl Program {
 
     /// Finds the rules that may match the event; `outcome` says whether rules that do not name a stage are judged at all.
     pub fn look_at(&self, event: &Event<'_>, outcome: bool, picture: &mut Picture) {
-        self.begin(outcome, picture);
         // A member that stood there twice has no single place that a facet could be read from.
         if event.has_duplicate_keys() {
+            return self.look_at_all(outcome, picture);
+        }
+        self.begin(picture);
+        let Picture { candidates, settled, alike, cache, .. } = picture;
+        let (rules, parts) = (self.index.words(), self.parts.len().div_ceil(64));
+        let mut place = |facet| (facet, cache.place(facet, event, |words| self.meaning(facet, event, words)));
+        let [deed, actor, place_] = [Facet::Deed, Facet::Actor, Facet::Place].map(&mut place);
+        // All facets at once: a bitset is a few words, and each pass over it costs more than what it does.
+        let [(one, _), (two, _), (three, _)] = cache.meanings([deed, actor, place_], rules, parts);
+        let mut any = 0;
+        let narrowed = self.judged_at(outcome).iter().zip(one).zip(two).zip(three);
+        for (word, (((stage, one), two), three)) in candidates.iter_mut().zip(narrowed) {
+            *word = stage & one & two & three;
+            any |= *word;
+        }
+        if any == 0 {
             return;
         }
-        let Picture { candidates, settled, cache, .. } = picture;
-        let (rules, parts) = (self.index.words(), self.parts.len().div_ceil(64));
-        for facet in Facet::ALL {
-            let place = cache.place(facet, event, |words| self.meaning(facet, event, words));
-            let meaning = cache.meaning(facet, place, rules, parts);
-            candidates.iter_mut().zip(meaning.rules).for_each(|(word, rules)| *word &= rules);
-            settled.iter_mut().zip(meaning.settled).for_each(|(word, parts)| *word |= parts);
-            if candidates.iter().all(|word| *word == 0) {
-                break;
-            }
+        let annotations =
+            cache.place(Facet::Annotations, event, |words| self.meaning(Facet::Annotations, event, words));
+        *alike = Alike { actor: Some(actor.1.1), annotations: Some(annotations.1) };
+        let all = cache.meanings([deed, actor, place_, (Facet::Annotations, annotations)], rules, parts);
+        candidates.iter_mut().zip(all[3].0).for_each(|(word, four)| *word &= four);
+        let [one, two, three, four] = all.map(|(_, settled)| settled);
+        let facets = one.iter().zip(two).zip(three).zip(four);
+        for (word, (((one, two), three), four)) in settled.iter_mut().zip(facets) {
+            *word = one | two | three | four;
         }
     }
 
     /// The same without the index: every rule that is judged at all, and nothing settled.
     pub fn look_at_all(&self, outcome: bool, picture: &mut Picture) {
-        self.begin(outcome, picture);
+        self.begin(picture);
+        picture.alike = Alike::default();
+        picture.candidates.copy_from_slice(self.judged_at(outcome));
+        picture.settled.fill(0);
     }
 
-    fn begin(&self, outcome: bool, picture: &mut Picture) {
-        picture.candidates.clear();
-        picture.candidates.extend_from_slice(if outcome { &self.all_rules } else { &self.stage_rules });
-        picture.settled.clear();
+    /// The rules that are judged on an event with an outcome, or without.
+    fn judged_at(&self, outcome: bool) -> &[u64] {
+        if outcome { &self.all_rules } else { &self.stage_rules }
+    }
+
+    fn begin(&self, picture: &mut Picture) {
+        picture.candidates.resize(self.index.words(), 0);
         picture.settled.resize(self.parts.len().div_ceil(64), 0);
-        picture.event += 1;
         picture.judged.resize(self.parts.len(), (0, Verdict::False, Missing::default()));
+        picture.event += 1;
     }
 
     /// Appends what the event's value of this facet means for every rule.

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::RandomState;
 
-use super::condition::look_up_all;
+use super::lookup::look_up_all;
 use super::program::Program;
 use crate::event::view::Event;
 use crate::rules::{CorrelationKind, Input, RuleSet};

@@ -6,8 +6,8 @@
 //! where secrets are cut out.
 //!
 //! ```text
-//! numbers | texts, each behind its length | groups, likewise | texts of the values | values
-//! └─────────── what an excerpt is made of ───────────────────┘
+//! numbers | texts of the event, each behind its length | of its actor | groups, likewise | texts of the values | values
+//! └─────────── what an excerpt is made of ──────────────────────────────────────────────┘
 //! ```
 
 use std::borrow::Cow;
@@ -25,8 +25,14 @@ const TEXTS: usize = 13;
 /// How many of them, the first ones, an alert lists of an event that is not its deciding one.
 const BRIEF_TEXTS: usize = 7;
 
-/// The texts in their order.
-pub(super) type Told<'a> = [Option<&'a str>; TEXTS];
+/// How many of them, the last ones, are the actor's.
+const ACTOR_TEXTS: usize = 3;
+
+/// The texts in their order, but for those of the actor.
+pub(super) type Told<'a> = [Option<&'a str>; TEXTS - ACTOR_TEXTS];
+
+/// Username, the user behind an impersonation, user agent.
+pub(super) type ToldOfActor<'a> = [Option<&'a str>; ACTOR_TEXTS];
 
 /// Where the header's numbers stand.
 mod at {
@@ -145,13 +151,11 @@ impl Trace {
             told.namespace.as_deref(),
             told.name.as_deref(),
             Some(&*told.uri),
-            Some(&*told.username),
-            told.impersonated_by.as_deref(),
             told.client_ip.as_deref(),
-            told.user_agent.as_deref(),
             told.decision.as_deref(),
         ];
         recorder.begin(told.source, told.offset, told.code, &texts);
+        recorder.actor(&[Some(&*told.username), told.impersonated_by.as_deref(), told.user_agent.as_deref()]);
         told.groups.iter().for_each(|group| recorder.group(group));
         values.iter().for_each(|(id, value)| recorder.value(*id, value.hash, Some(&value.text)));
         recorder.finish(told.time);
@@ -203,11 +207,11 @@ impl Trace {
             namespace: maybe(),
             name: maybe(),
             uri: maybe().unwrap_or_default(),
+            client_ip: maybe(),
+            decision: maybe(),
             username: maybe().unwrap_or_default(),
             impersonated_by: maybe(),
-            client_ip: maybe(),
             user_agent: maybe(),
-            decision: maybe(),
             groups,
             time: self.time,
             code: Some(u64_at(bytes, at::CODE) as i64).filter(|code| *code != NO_CODE),
@@ -263,40 +267,60 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins a trace.
+    /// Begins a trace. What is told of the actor comes next.
     pub(super) fn begin(&mut self, source: SourceId, offset: u64, code: Option<i64>, texts: &Told<'_>) {
         let Recorder { bytes, start, values, groups } = self;
         *start = bytes.len();
         values.clear();
         *groups = 0;
-        bytes.extend_from_slice(&offset.to_le_bytes());
-        bytes.extend_from_slice(&code.unwrap_or(NO_CODE).to_le_bytes());
-        bytes.extend_from_slice(&source.to_le_bytes());
+        let mut rest = grow(bytes, at::TEXTS + room(texts));
+        rest = put_bytes(rest, &offset.to_le_bytes());
+        rest = put_bytes(rest, &code.unwrap_or(NO_CODE).to_le_bytes());
+        rest = put_bytes(rest, &source.to_le_bytes());
         // How many of what there are is known at the end.
-        bytes.extend_from_slice(&[0; at::TEXTS - at::GROUPS]);
-        for text in texts {
-            match text {
-                Some(text) => put(bytes, text),
-                None => bytes.extend_from_slice(&NO_TEXT.to_le_bytes()),
-            }
-        }
+        rest = &mut rest[at::TEXTS - at::GROUPS..];
+        texts.iter().fold(rest, |rest, text| put(rest, *text));
+    }
+
+    /// Adds the texts of the actor. Its groups come next.
+    pub(super) fn actor(&mut self, texts: &ToldOfActor<'_>) {
+        let rest = grow(&mut self.bytes, room(texts));
+        texts.iter().fold(rest, |rest, text| put(rest, *text));
     }
 
     /// Adds a group of the actor. They come before any value.
     pub(super) fn group(&mut self, group: &str) {
         self.groups += 1;
-        put(&mut self.bytes, group);
+        put(grow(&mut self.bytes, room(&[Some(group)])), Some(group));
+    }
+
+    /// What was written since the trace at hand was that long: of its actor, if it is asked behind the groups.
+    pub(super) fn written(&self, since: usize) -> Written {
+        Written { bytes: self.bytes[self.start + since..].into(), groups: self.groups }
+    }
+
+    /// Writes of the actor what was written of it before.
+    pub(super) fn write(&mut self, written: &Written) {
+        self.groups = written.groups;
+        self.bytes.extend_from_slice(&written.bytes);
+    }
+
+    /// How long the trace at hand is.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.start
     }
 
     /// Adds a captured value; its text is left out if it is secret.
     pub(super) fn value(&mut self, id: CaptureId, hash: u128, text: Option<&str>) {
-        let (start, raw) = ((self.bytes.len() - self.start) as u32, enough(text.unwrap_or("")).as_bytes());
+        let (start, raw) = (self.len() as u32, enough(text.unwrap_or("")).as_bytes());
         self.bytes.extend_from_slice(raw);
-        self.values.extend_from_slice(&id.to_le_bytes());
-        self.values.extend_from_slice(&start.to_le_bytes());
-        self.values.extend_from_slice(&(raw.len() as u16).to_le_bytes());
-        self.values.extend_from_slice(&u16::from(text.is_none()).to_le_bytes());
-        self.values.extend_from_slice(&hash.to_le_bytes());
+        let mut entry = [0; VALUE_BYTES];
+        let mut rest = put_bytes(&mut entry, &id.to_le_bytes());
+        rest = put_bytes(rest, &start.to_le_bytes());
+        rest = put_bytes(rest, &(raw.len() as u16).to_le_bytes());
+        rest = put_bytes(rest, &u16::from(text.is_none()).to_le_bytes());
+        put_bytes(rest, &hash.to_le_bytes());
+        self.values.extend_from_slice(&entry);
     }
 
     /// Ends the trace; it still has to be [put on](Trace::put_on) its sheet.
@@ -316,10 +340,26 @@ impl Recorder {
     }
 }
 
+/// What a recorder has written of an actor.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    bytes: Box<[u8]>,
+    groups: u16,
+}
+
+impl Written {
+    /// Its size in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 /// As much of a text as it takes to show it as if it were all there: redaction cuts what is longer than its limit, so one
 /// character more will do.
+#[inline]
 fn enough(text: &str) -> &str {
-    cut(text, redact::TEXT_MAX + char::MAX.len_utf8())
+    const MAX: usize = redact::TEXT_MAX + char::MAX.len_utf8();
+    if text.len() <= MAX { text } else { cut(text, MAX) }
 }
 
 /// A text of at most `max` bytes, cut between characters.
@@ -331,10 +371,32 @@ fn cut(text: &str, max: usize) -> &str {
     &text[..end]
 }
 
-fn put(bytes: &mut Vec<u8>, text: &str) {
-    let text = enough(text);
-    bytes.extend_from_slice(&(text.len() as u16).to_le_bytes());
-    bytes.extend_from_slice(text.as_bytes());
+/// So many more bytes at the end.
+fn grow(bytes: &mut Vec<u8>, more: usize) -> &mut [u8] {
+    let before = bytes.len();
+    bytes.resize(before + more, 0);
+    &mut bytes[before..]
+}
+
+/// What [`put`] needs for these texts.
+fn room(texts: &[Option<&str>]) -> usize {
+    texts.iter().map(|text| size_of::<u16>() + text.map_or(0, |text| enough(text).len())).sum()
+}
+
+/// Puts a text behind its length; gives the room behind it.
+#[inline]
+fn put<'r>(rest: &'r mut [u8], text: Option<&str>) -> &'r mut [u8] {
+    match text.map(enough) {
+        Some(text) => put_bytes(put_bytes(rest, &(text.len() as u16).to_le_bytes()), text.as_bytes()),
+        None => put_bytes(rest, &NO_TEXT.to_le_bytes()),
+    }
+}
+
+#[inline]
+fn put_bytes<'r>(rest: &'r mut [u8], bytes: &[u8]) -> &'r mut [u8] {
+    let (place, rest) = rest.split_at_mut(bytes.len());
+    place.copy_from_slice(bytes);
+    rest
 }
 
 /// The next text as it may be shown, if there is one at its place. What was put is read again as it was; the empty text
@@ -351,18 +413,22 @@ fn next_shown(rest: &mut &[u8]) -> Option<Box<str>> {
 }
 
 /// The bytes at a place where something was written; zeros if it was not.
+#[inline]
 fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
+#[inline]
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes(array_at(bytes, at))
 }
 
+#[inline]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(array_at(bytes, at))
 }
 
+#[inline]
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(array_at(bytes, at))
 }

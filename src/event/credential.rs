@@ -26,6 +26,29 @@ impl<'a> Event<'a> {
         })
     }
 
+    /// The member of `user.extra` with this key, if there is one; `None` if the general way must say, because another key
+    /// might be a part of it.
+    pub(crate) fn extra_value(&self, key: &str) -> Option<Option<Raw>> {
+        if self.has_duplicate_keys() || !self.located.plain_user {
+            return None;
+        }
+        let Some(extra) = self.extra_raw() else { return Some(None) };
+        if self.doc.kind(extra) != Kind::Object {
+            return None;
+        }
+        let mut found = None;
+        for member in self.doc.members(extra) {
+            let (name, value) = member.ok()?;
+            let name = self.doc.name(name).ok()?;
+            if *name == *key.as_bytes() {
+                found = Some(value);
+            } else if key.as_bytes().starts_with(&name) {
+                return None;
+            }
+        }
+        Some(found)
+    }
+
     /// Shows `visit` the members of `user.extra`, keys as they stand. Whether they are well-formed.
     pub(crate) fn each_extra(&self, visit: &mut dyn FnMut(&[u8], Raw)) -> bool {
         let Some(extra) = self.extra_raw().filter(|raw| self.doc.kind(*raw) == Kind::Object) else { return true };
@@ -61,6 +84,11 @@ impl<'a> Event<'a> {
         }
         if plain && !self.has_duplicate_keys() {
             let _ = self.kept.credential.set(found);
+            if let Some(list) = found.filter(|list| self.doc.is_list_of_one(*list))
+                && let Some(id) = self.doc.plain(Raw { start: list.start + 1, end: list.end - 1 })
+            {
+                let _ = self.kept.single_credential.set(Some(Some(id)));
+            }
         }
         true
     }
@@ -69,7 +97,7 @@ impl<'a> Event<'a> {
     pub(crate) fn credential_kind(&self) -> &'a [u8] {
         match self.single_credential() {
             Some(None) => b"\xff",
-            Some(Some(id)) => id.find('=').map_or(id, |at| &id[..=at]).as_bytes(),
+            Some(Some(id)) => memchr::memchr(b'=', id.as_bytes()).map_or(id, |at| &id[..=at]).as_bytes(),
             None => self.credential().map_or(&[], |raw| self.doc.bytes(raw)),
         }
     }

@@ -145,6 +145,10 @@ impl<'a> Event<'a> {
 
     fn rightmost_address(&self) -> Option<&'a str> {
         let raw = self.slot(Slot::SourceIps)?;
+        if self.doc.is_list_of_one(raw) {
+            // The only one is the client, whatever else it is.
+            return self.text(Raw { start: raw.start + 1, end: raw.end - 1 });
+        }
         let (mut last, mut client) = (None, None);
         let _ = self.scalars(Node::Json(raw), &mut |node| {
             if let Node::Json(raw) = node
@@ -382,14 +386,11 @@ impl<'a> Event<'a> {
 
 /// Whether the text has the shape of a UUID (RFC 9562), as the API server makes them.
 fn is_uuid(text: &str) -> bool {
-    const SHAPE: [u8; 36] = *b"00000000-0000-0000-0000-000000000000";
     let Ok(text) = <&[u8; 36]>::try_from(text.as_bytes()) else { return false };
     // Asked of every event, so all bytes are looked at without a branch between them.
-    let odd = SHAPE.iter().zip(text).fold(0u8, |odd, (shape, byte)| {
-        let good = if *shape == b'0' { byte.is_ascii_hexdigit() } else { byte == shape };
-        odd | u8::from(!good)
-    });
-    odd == 0
+    let is_hex = |byte: u8| byte.wrapping_sub(b'0') < 10 || (byte | 0x20).wrapping_sub(b'a') < 6;
+    let odd: u8 = text.iter().map(|byte| u8::from(!is_hex(*byte))).sum();
+    odd == 4 && [8, 13, 18, 23].iter().all(|dash| text[*dash] == b'-')
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::Stage;
 use super::json::{Kind, Members, Raw};
 use super::structure::Flaw;
 use super::time::parse_micros;
-use super::view::{Event, Texts};
+use super::view::{Event, Located, Texts};
 
 /// A top-level member of an event that rules may ask for (audit.k8s.io/v1 `Event`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,6 +78,11 @@ impl Slot {
                 | Slot::Annotations
         )
     }
+
+    /// Whether its own members are located when the event is read.
+    fn is_read_into(self) -> bool {
+        matches!(self, Slot::User | Slot::ObjectRef | Slot::ResponseStatus)
+    }
 }
 
 /// A whole number, however JSON spells it (`200`, `2e2`).
@@ -95,12 +100,15 @@ impl<'a> Event<'a> {
     pub fn read(&mut self) -> Result<(), Flaw> {
         let doc = self.doc;
         let mut members = self.read_in_order()?;
+        let mut located = true;
         for member in members.by_ref() {
             let (key, value) = member?;
-            self.place(key, value)?;
+            located &= !self.place(key, value)?.is_some_and(Slot::is_read_into);
         }
         self.raw.end = members.end();
-        self.locate()?;
+        if !located {
+            self.locate()?;
+        }
         self.texts = self.read_texts();
         self.stage = match self.slot(Slot::Stage).map(|raw| doc.bytes(raw)) {
             Some(b"\"ResponseComplete\"") => Stage::ResponseComplete,
@@ -133,6 +141,19 @@ impl<'a> Event<'a> {
                 }
             )*};
         }
+        // These are read into at once: so their ends need not be looked for. What is wrong with one is left to the general
+        // way as well.
+        macro_rules! read_into {
+            ($name:literal => $slot:ident) => {
+                match members.object($name) {
+                    Some(start) => match self.locate_in(Slot::$slot, Raw { start, end: start }) {
+                        Ok(end) => self.slots[Slot::$slot as usize] = Some(members.step(Raw { start, end })),
+                        Err(_) => return Ok(members.rest()),
+                    },
+                    None => take! { $name => $slot },
+                }
+            };
+        }
         take! {
             b"\"kind\":" => Kind,
             b"\"apiVersion\":" => ApiVersion,
@@ -141,13 +162,17 @@ impl<'a> Event<'a> {
             b"\"stage\":" => Stage,
             b"\"requestURI\":" => RequestUri,
             b"\"verb\":" => Verb,
-            b"\"user\":" => User,
+        }
+        read_into!(b"\"user\":" => User);
+        take! {
             b"\"impersonatedUser\":" => ImpersonatedUser,
             b"\"authenticationMetadata\":" => AuthenticationMetadata,
             b"\"sourceIPs\":" => SourceIps,
             b"\"userAgent\":" => UserAgent,
-            b"\"objectRef\":" => ObjectRef,
-            b"\"responseStatus\":" => ResponseStatus,
+        }
+        read_into!(b"\"objectRef\":" => ObjectRef);
+        read_into!(b"\"responseStatus\":" => ResponseStatus);
+        take! {
             b"\"requestObject\":" => RequestObject,
             b"\"responseObject\":" => ResponseObject,
             b"\"requestReceivedTimestamp\":" => RequestReceivedTimestamp,
@@ -157,9 +182,10 @@ impl<'a> Event<'a> {
         Ok(members.rest())
     }
 
+    /// Notes a member, and says which it is.
     #[inline]
-    fn place(&mut self, key: Raw, value: Raw) -> Result<(), Flaw> {
-        let Some(slot) = Slot::of(&self.doc.name(key)?) else { return Ok(()) };
+    fn place(&mut self, key: Raw, value: Raw) -> Result<Option<Slot>, Flaw> {
+        let Some(slot) = Slot::of(&self.doc.name(key)?) else { return Ok(None) };
         if !self.doc.escapes_are_valid(value) {
             return Err(Flaw::Syntax);
         }
@@ -169,7 +195,7 @@ impl<'a> Event<'a> {
                 let null = self.doc.kind(value) == Kind::Null;
                 // Null leaves a Go struct as it is, and empties a pointer or a map.
                 if null && slot == Slot::User {
-                    return Ok(());
+                    return Ok(Some(slot));
                 }
                 self.earlier.retain(|(have, _)| !(null && *have == slot));
                 if !null {
@@ -178,10 +204,11 @@ impl<'a> Event<'a> {
             }
         }
         self.slots[slot as usize] = Some(value);
-        Ok(())
+        Ok(Some(slot))
     }
 
     fn locate(&mut self) -> Result<(), Flaw> {
+        self.located = Located::default();
         for slot in [Slot::User, Slot::ObjectRef, Slot::ResponseStatus] {
             if !self.earlier.is_empty() {
                 let parts: smallvec::SmallVec<[Raw; 2]> = self.objects(slot).collect();
@@ -195,8 +222,8 @@ impl<'a> Event<'a> {
         Ok(())
     }
 
-    /// Locates the members of one of these objects, those first that stand in the API server's order.
-    fn locate_in(&mut self, slot: Slot, raw: Raw) -> Result<(), Flaw> {
+    /// Locates the members of one of these objects, those first that stand in the API server's order; where it ends.
+    fn locate_in(&mut self, slot: Slot, raw: Raw) -> Result<usize, Flaw> {
         let mut members = self.doc.members_in_order(raw);
         let (found, twice) = (&mut self.located, &mut self.duplicate_keys);
         let mut put = |place: &mut Option<Raw>, value: Option<Raw>| {
@@ -227,8 +254,11 @@ impl<'a> Event<'a> {
                 put(&mut found.code, members.take(b"\"code\":"));
             }
         }
-        for member in members.rest() {
+        found.plain_user |= slot == Slot::User;
+        let mut members = members.rest();
+        for member in members.by_ref() {
             let (key, value) = member?;
+            found.plain_user &= slot != Slot::User;
             let place = match (slot, &*self.doc.name(key)?) {
                 (Slot::User, b"username") => &mut found.username,
                 (Slot::User, b"groups") => &mut found.groups,
@@ -243,7 +273,7 @@ impl<'a> Event<'a> {
             };
             put(place, Some(value));
         }
-        Ok(())
+        Ok(members.end())
     }
 
     fn read_texts(&self) -> Texts<'a> {

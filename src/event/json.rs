@@ -314,14 +314,22 @@ impl<'a> InOrder<'a> {
         self.value(at)
     }
 
+    /// Where the next member's object starts, if it is one of this name. Who walks it [tells](InOrder::step) its end.
+    #[inline(always)]
+    pub fn object<const N: usize>(&self, name: &[u8; N]) -> Option<usize> {
+        let (text, at) = (self.members.doc.text, self.key_at + N);
+        (text.get(self.key_at..)?.first_chunk::<N>()? == name && text.get(at) == Some(&b'{')).then_some(at)
+    }
+
     #[inline(never)]
     fn value(&mut self, at: usize) -> Option<Raw> {
         let value = self.members.doc.value(at).ok()?;
         Some(self.step(value))
     }
 
+    /// The next member has this value.
     #[inline(always)]
-    fn step(&mut self, value: Raw) -> Raw {
+    pub fn step(&mut self, value: Raw) -> Raw {
         let text = self.members.doc.text;
         self.members.first = false;
         self.members.at = value.end;

@@ -6,10 +6,10 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec;
 
 /// How many places of an event are remembered; others are looked at anew each time.
-const PLACES_MAX: usize = 64;
+const PLACES_MAX: usize = 100;
 
-/// Slots of the table: twice as many as places, so that a look into it is short.
-const SLOTS: usize = 2 * PLACES_MAX;
+/// Slots of the table: more than twice as many as places, so that a look into it is short.
+const SLOTS: usize = 256;
 
 /// Values by where they stand. Nothing is set up for an event of which nothing is asked.
 pub(super) struct Places<'a, T>(OnceCell<&'a RefCell<Table<'a, T>>>);
@@ -48,7 +48,7 @@ impl<'a, T: Copy> Places<'a, T> {
 }
 
 impl<T> Table<'_, T> {
-    /// The slot of a place, and the number of its value if it has one. Half of the slots are free, so there is an end.
+    /// The slot of a place, and the number of its value if it has one. Most of the slots are free, so there is an end.
     #[inline]
     fn slot(&self, place: usize) -> (usize, Option<usize>) {
         // Places are some bytes apart, at no regular distance; the multiplication spreads those that are near each other.
@@ -71,7 +71,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn gives_back_what_was_put(places in prop::collection::btree_set(0usize..5000, 0..100), others in prop::collection::vec(0usize..5000, 50)) {
+        fn gives_back_what_was_put(places in prop::collection::btree_set(0usize..5000, 0..150), others in prop::collection::vec(0usize..5000, 50)) {
             let arena = Bump::new();
             let known = Places::default();
             let mut order: std::vec::Vec<usize> = places.iter().copied().collect();

@@ -5,8 +5,11 @@ use std::ops::ControlFlow;
 use super::json::{Kind, Raw};
 use super::keys::KeySet;
 use super::path::{Derived, Field, Path, Root};
-use super::view::Event;
+use super::view::{Event, NewMembers};
 use super::walk::{Missing, Node, Visit, first_segment, unescape_segment};
+
+/// Objects and arrays nested deeper than pods ever are.
+const NESTED_MAX: u32 = 32;
 
 /// Where a kind of object keeps its pod (the list of the Pod Security admission's extractor); empty for a pod itself.
 fn template_of(resource: Option<&str>, subresource: &str) -> Option<&'static str> {
@@ -134,12 +137,81 @@ impl<'a> Event<'a> {
         let malformed = self.malformed.get();
         let mut keys = KeySet::default();
         let all = self.pod_specs().0.iter().try_for_each(|node| match node {
-            Node::Json(raw) => self.add_keys(*raw, &mut keys),
+            // What is written without white space takes one pass.
+            Node::Json(raw) => self.index(raw.start, 0, &mut keys).map(drop).or_else(|| self.add_keys(*raw, &mut keys)),
             _ => None,
         });
         // Whoever walks into what is malformed says so.
         self.malformed.set(malformed);
         all.map(|()| &*self.arena.alloc(keys))
+    }
+
+    /// Adds the keys of the value at `at`, keeps the members of all objects in it and the elements of arrays, and says where
+    /// it ends; `None` if it is not written as the API server writes, or nested too deep.
+    fn index(&self, at: usize, depth: u32, keys: &mut KeySet) -> Option<usize> {
+        match self.doc.text.get(at)? {
+            b'"' => Some(self.doc.structure.next_quote(at + 1)? + 1),
+            b'{' if depth < NESTED_MAX => self.index_object(at, depth + 1, keys),
+            b'[' if depth < NESTED_MAX => self.index_array(at, depth + 1, keys),
+            b'{' | b'[' => None,
+            _ => Some(self.doc.value(at).ok()?.end),
+        }
+    }
+
+    fn index_object(&self, open: usize, depth: u32, keys: &mut KeySet) -> Option<usize> {
+        let text = self.doc.text;
+        let mut members = NewMembers::new(self.arena);
+        let mut at = open + 1;
+        let mut end = if *text.get(at)? == b'}' { Some(at + 1) } else { None };
+        while end.is_none() {
+            let close = self.doc.structure.next_quote(at + 1).filter(|_| text[at] == b'"')?;
+            if *text.get(close + 1)? != b':' {
+                return None;
+            }
+            let key = Raw { start: at, end: close + 1 };
+            let value = Raw { start: close + 2, end: self.index(close + 2, depth, keys)? };
+            let mark = members.add(&self.doc, key, value);
+            keys.add(mark, || self.doc.name(key).ok())?;
+            at = value.end + 1;
+            match text.get(value.end)? {
+                b',' => {}
+                b'}' => end = Some(at),
+                _ => return None,
+            }
+            text.get(at)?;
+        }
+        if self.kept.objects.get(open).is_none() {
+            self.kept.objects.put(open, members.done(), self.arena);
+        }
+        end
+    }
+
+    fn index_array(&self, open: usize, depth: u32, keys: &mut KeySet) -> Option<usize> {
+        let text = self.doc.text;
+        let of_objects = *text.get(open + 1)? == b'{';
+        let mut elements = bumpalo::collections::Vec::new_in(self.arena);
+        let mut at = open + 1;
+        let mut end = if text[at] == b']' { Some(at + 1) } else { None };
+        while end.is_none() {
+            // A walk follows arrays in arrays only so far.
+            if *text.get(at)? == b'[' {
+                return None;
+            }
+            let element = Raw { start: at, end: self.index(at, depth, keys)? };
+            if of_objects {
+                elements.push(element);
+            }
+            at = element.end + 1;
+            match text.get(element.end)? {
+                b',' => {}
+                b']' => end = Some(at),
+                _ => return None,
+            }
+        }
+        if of_objects && self.kept.arrays.get(open).is_none() {
+            self.kept.arrays.put(open, elements.into_bump_slice(), self.arena);
+        }
+        end
     }
 
     fn add_keys(&self, raw: Raw, keys: &mut KeySet) -> Option<()> {

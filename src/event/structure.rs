@@ -105,7 +105,7 @@ impl Structure {
     pub(super) fn fill<L: Lanes>(&mut self, text: &[u8]) -> Carried {
         let mut carry = Carry::default();
         let (whole, rest) = text.as_chunks::<64>();
-        self.words.clear();
+        // Every word is written below.
         self.words.resize(text.len().div_ceil(64), Word::default());
         for (word, block) in self.words.iter_mut().zip(whole) {
             *word = Word::of(&L::masks(block), L::prefix_xor, &mut carry);

@@ -22,6 +22,8 @@ pub(super) struct Located {
     pub(super) username: Option<Raw>,
     pub(super) groups: Option<Raw>,
     pub(super) extra: Option<Raw>,
+    /// Whether `user` has no other members than the API server's.
+    pub(super) plain_user: bool,
     pub(super) resource: Option<Raw>,
     pub(super) subresource: Option<Raw>,
     pub(super) namespace: Option<Raw>,
@@ -52,6 +54,33 @@ pub(super) struct Members<'a> {
     pub(super) marks: &'a [Mark],
     /// All of them, a bit each.
     pub(super) any: u64,
+}
+
+/// The members of an object that is being walked.
+pub(super) struct NewMembers<'a> {
+    list: bumpalo::collections::Vec<'a, (Raw, Raw)>,
+    marks: bumpalo::collections::Vec<'a, Mark>,
+    any: u64,
+}
+
+impl<'a> NewMembers<'a> {
+    pub(super) fn new(arena: &'a Bump) -> NewMembers<'a> {
+        let list = bumpalo::collections::Vec::with_capacity_in(8, arena);
+        NewMembers { list, marks: bumpalo::collections::Vec::with_capacity_in(8, arena), any: 0 }
+    }
+
+    /// Adds a member; gives its key's mark.
+    pub(super) fn add(&mut self, doc: &Doc<'a>, key: Raw, value: Raw) -> Mark {
+        let mark = doc.name(key).map_or(Mark::ANY, |name| Mark::of(&name));
+        self.any |= mark.bit();
+        self.marks.push(mark);
+        self.list.push((key, value));
+        mark
+    }
+
+    pub(super) fn done(self) -> Members<'a> {
+        Members { list: self.list.into_bump_slice(), marks: self.marks.into_bump_slice(), any: self.any }
+    }
 }
 
 /// Answers that are kept once they have been worked out.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::json::{Kind, Raw};
 use super::keys::Mark;
 use super::path::{Part, Path};
-use super::view::{Event, Members};
+use super::view::{Event, Members, NewMembers};
 
 /// How deep arrays may be nested in arrays before a walk gives up (and the rule that asked is unknown). Objects are
 /// bounded by the path's length.
@@ -192,20 +192,15 @@ impl<'a> Event<'a> {
         if let Some(members) = self.kept.objects.get(object.start) {
             return Some(members);
         }
-        let mut list = bumpalo::collections::Vec::with_capacity_in(8, self.arena);
-        let mut marks = bumpalo::collections::Vec::with_capacity_in(8, self.arena);
-        let mut any = 0;
+        let mut members = NewMembers::new(self.arena);
         for member in self.doc.members(object) {
             let Ok((key, value)) = member else {
                 self.malformed.set(true);
                 return None;
             };
-            let mark = self.doc.name(key).map_or(Mark::ANY, |name| Mark::of(&name));
-            any |= mark.bit();
-            marks.push(mark);
-            list.push((key, value));
+            members.add(&self.doc, key, value);
         }
-        let members = Members { list: list.into_bump_slice(), marks: marks.into_bump_slice(), any };
+        let members = members.done();
         self.kept.objects.put(object.start, members, self.arena);
         Some(members)
     }

@@ -41,6 +41,8 @@ pub(super) struct Absences {
     due: BinaryHeap<Reverse<(i64, Key)>>,
     /// Waits per correlation, as far as there are any.
     counts: HashMap<u32, usize>,
+    /// When the next wait is over, until something changes: it is asked at every match.
+    soonest: Option<Option<i64>>,
 }
 
 impl Absences {
@@ -55,6 +57,7 @@ impl Absences {
         stats: &mut WindowStats,
     ) {
         let Kind::Absence { after } = plan.kind else { return };
+        self.soonest = None;
         let begins = plan.inputs() - after;
         let opens = after == 0 || positions.iter().any(|position| usize::from(*position) >= begins);
         if let Some(have) = self.waits.get_mut(&key) {
@@ -81,7 +84,17 @@ impl Absences {
     }
 
     /// When the next wait is over.
+    #[inline]
     pub(super) fn next(&mut self, plans: &Plans, stats: &mut WindowStats) -> Option<i64> {
+        if let Some(known) = self.soonest {
+            return known;
+        }
+        let soonest = self.look(plans, stats);
+        self.soonest = Some(soonest);
+        soonest
+    }
+
+    fn look(&mut self, plans: &Plans, stats: &mut WindowStats) -> Option<i64> {
         loop {
             let Reverse((due, key)) = *self.due.peek()?;
             match self.waits.get(&key) {
@@ -104,6 +117,7 @@ impl Absences {
     /// Takes out the wait that is over next: its correlation and when it ended.
     pub(super) fn pop(&mut self, plans: &Plans, stats: &mut WindowStats) -> Option<(u32, i64, Wait)> {
         let end = self.next(plans, stats)?;
+        self.soonest = None;
         let Reverse((_, key)) = self.due.pop()?;
         Some((key.0, end, self.remove(key, stats)?))
     }

@@ -60,13 +60,13 @@ impl Correlator {
         let elsewhere = self.elsewhere(cluster);
         let Correlator { lanes, shared, .. } = self;
         let Some(lane) = lanes.get_mut(&cluster) else { return };
-        let others = lane.marks.others(source);
+        let (others, pace) = (lane.marks.others(source), lane.marks.pace(source));
         let front = lane.marks.front(source);
         for mut matched in matches {
             matched.cluster = cluster;
             let before = front.max(matched.newest_before);
             // The watermark moves with the events before this match, as if each were a batch of its own.
-            lane.marks.publish(lane.marks.at(source, before, others));
+            lane.marks.publish(lane.marks.at(pace, before, others));
             lane.release(elsewhere, shared, out);
             lane.take(matched, before, elsewhere, shared, out);
         }

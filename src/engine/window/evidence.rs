@@ -62,7 +62,7 @@ impl Evidence {
     pub(super) fn push(&mut self, trace: &Trace, stats: &mut WindowStats) -> u64 {
         let (number, brief) = (self.next, trace.brief());
         self.next += 1;
-        self.bytes += trace.brief_size();
+        self.bytes += brief.len() + size_of::<i64>() + size_of::<u32>();
         let block = self.block(brief.len() + size_of::<i64>());
         block.bytes.extend_from_slice(&trace.time.to_le_bytes());
         block.bytes.extend_from_slice(brief);

@@ -16,6 +16,13 @@ struct Progress {
     lateness: Option<i64>,
 }
 
+/// What a source lets pass while a batch of it is absorbed; see [`Watermark::pace`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    known: Option<i64>,
+    lateness: i64,
+}
+
 impl Progress {
     fn known(&self) -> Option<i64> {
         self.front.max(self.first)
@@ -72,10 +79,18 @@ impl Watermark {
         self.slowest(Some(source))
     }
 
-    /// The watermark as it stands when `source` has come to `front` and the others let pass `others`.
-    pub(super) fn at(&self, source: SourceId, front: Option<i64>, others: Option<i64>) -> Option<i64> {
+    /// How far the source has come, and how far behind that its matches may be. Neither changes while a batch is
+    /// absorbed.
+    pub(super) fn pace(&self, source: SourceId) -> Pace {
         let progress = self.sources.get(&source);
-        let own = front.max(progress.and_then(Progress::known)).map(|known| self.bound(progress, known));
+        let lateness = progress.and_then(|s| s.lateness).unwrap_or(self.lateness);
+        Pace { known: progress.and_then(Progress::known), lateness }
+    }
+
+    /// The watermark as it stands when a source of this pace has come to `front` and the others let pass `others`.
+    #[inline]
+    pub(super) fn at(&self, pace: Pace, front: Option<i64>, others: Option<i64>) -> Option<i64> {
+        let own = front.max(pace.known).map(|known| known.saturating_sub(pace.lateness));
         self.published.max(own.into_iter().chain(others).min())
     }
 
@@ -180,11 +195,11 @@ mod tests {
     fn stands_at_a_match_where_the_events_before_it_put_it() {
         let mut w = Watermark::new(10);
         w.add(1, None);
-        assert_eq!(w.at(1, None, None), None);
-        assert_eq!(w.at(1, Some(50), None), Some(40));
-        assert_eq!(w.at(1, Some(50), Some(20)), Some(20));
+        assert_eq!(w.at(w.pace(1), None, None), None);
+        assert_eq!(w.at(w.pace(1), Some(50), None), Some(40));
+        assert_eq!(w.at(w.pace(1), Some(50), Some(20)), Some(20));
         w.publish(Some(25));
-        assert_eq!(w.at(1, Some(50), Some(20)), Some(25));
+        assert_eq!(w.at(w.pace(1), Some(50), Some(20)), Some(25));
     }
 
     #[test]
@@ -195,8 +210,8 @@ mod tests {
         w.add(2, Some(100));
         w.read(1, Some(100));
         assert_eq!((w.current(), w.others(1), w.others(2)), (Some(40), Some(40), Some(90)));
-        assert_eq!(w.at(2, Some(200), w.others(2)), Some(90));
-        assert_eq!(w.at(1, Some(120), w.others(1)), Some(40));
+        assert_eq!(w.at(w.pace(2), Some(200), w.others(2)), Some(90));
+        assert_eq!(w.at(w.pace(1), Some(120), w.others(1)), Some(40));
         w.end(2);
         assert_eq!(w.current(), Some(90));
     }
