@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::kafka::ToKafka;
 use super::log::Say;
 use crate::config::run::{
-    Fsync, GroupKey, HttpConfig, MatchConfig, RouteConfig, RunConfig, SilenceConfig, SinkConfig, SinkFormat, SinkKind,
+    Fsync, HttpConfig, MatchConfig, RouteConfig, RunConfig, SilenceConfig, SinkConfig, SinkFormat, SinkKind,
     WebhookSink,
 };
 use crate::pipeline::live::{Outlet, RateLimit, Sink};
@@ -24,7 +24,7 @@ use crate::sink::http::Poster;
 use crate::sink::http::body::template::{Template, is_template};
 use crate::sink::http::body::{PAGERDUTY, Receiver};
 use crate::sink::http::client::{Client, Settings};
-use crate::sink::route::{Key, Matcher, Route, Silence};
+use crate::sink::route::{Matcher, Route, Silence};
 use crate::sink::shape::shaped;
 use crate::sink::syslog::{Syslog, Target};
 
@@ -200,20 +200,10 @@ fn matcher(config: &MatchConfig) -> Matcher {
 }
 
 fn route(config: &RouteConfig) -> Route {
-    let key = |key: &GroupKey| match key {
-        GroupKey::Rule => Key::Rule,
-        GroupKey::Level => Key::Level,
-        GroupKey::Cluster => Key::Cluster,
-        GroupKey::Namespace => Key::Namespace,
-        GroupKey::User => Key::User,
-        GroupKey::Resource => Key::Resource,
-        GroupKey::Name => Key::Name,
-        GroupKey::Address => Key::Address,
-    };
     Route {
         matcher: matcher(&config.matches),
         drop: config.drop,
-        group_by: config.group_by.iter().map(key).collect(),
+        group_by: config.group_by.clone(),
         interval_us: config.group_interval.0,
         suppress_us: config.suppress.0,
     }

@@ -15,7 +15,7 @@ use super::values::{Bytes, Micros, Scalar};
 use super::{ClusterFrom, ConfigError, Problems, schema};
 use crate::rules::pack::Pack;
 pub use kafka::{AlertKey, Distributed, KafkaClient, KafkaClusterFrom, KafkaSink, KafkaSource};
-pub use route::{GroupKey, MatchConfig, OverrideConfig, RouteConfig, SilenceConfig};
+pub use route::{MatchConfig, OverrideConfig, RouteConfig, SilenceConfig};
 pub use sinks::{
     Facility, FileSink, Fsync, HttpConfig, LokiSink, PagerdutySink, SearchSink, SinkConfig, SinkFormat, SinkKind,
     StdoutSink, SyslogSink, WebhookSink,
