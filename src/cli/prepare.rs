@@ -11,7 +11,7 @@ use super::engine::{self, Engine, Settings};
 use super::log::Say;
 use super::{rule_files, sinks, site_file};
 use crate::config::layers::Layers;
-use crate::config::run::RunConfig;
+use crate::config::run::{LogFormat, RunConfig};
 use crate::pipeline::live::Outlet;
 use crate::rules::Adjustment;
 
@@ -54,9 +54,12 @@ impl Prepared {
         format!("{} rules give alerts, {} sinks are told", self.rules, self.sinks.len())
     }
 
-    /// Tells people what is odd.
+    /// Tells people what is odd, or whoever collects it.
     pub(super) fn tell(&self) {
-        tell(&self.warnings);
+        match self.config.log_format {
+            LogFormat::Text => tell(&self.warnings),
+            LogFormat::Json => self.warnings.iter().for_each(|warning| self.say.problem(warning)),
+        }
     }
 }
 

@@ -394,11 +394,12 @@ fn cluster_from<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ClusterFrom
 }
 
 fn address_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "format": super::values::ADDRESS})
+    let pattern = r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$";
+    schemars::json_schema!({"type": "string", "format": super::values::ADDRESS, "pattern": pattern})
 }
 
 fn cluster_from_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "format": super::values::CLUSTER_FROM})
+    schemars::json_schema!({"type": "string", "format": super::values::CLUSTER_FROM, "pattern": "^path:"})
 }
 
 #[cfg(test)]
