@@ -139,6 +139,17 @@ fn a_receiver_that_hangs_delays_nobody_and_is_told_after_a_restart() {
 }
 
 #[test]
+fn a_daemon_that_is_stopped_while_a_receiver_is_down_ends_as_asked() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let daemon = Daemon::new(&format!("sinks: [{{type: webhook, name: siem, url: \"http://{free}/\"}}]"));
+    let mut running = daemon.start();
+    daemon.append(&format!("{}\n", secrets_listed("a-1", 1)));
+    running.wait_for("trying again");
+    let (code, said) = running.stop();
+    assert!(code == Some(0) && said.contains("will be sent at the next start"), "{code:?} {said}");
+}
+
+#[test]
 fn a_request_bears_its_token_and_signature_and_a_refused_alert_is_put_aside() {
     let (log, count) = log();
     let refused = || Does::Answer("422 Unprocessable Content\r\n");

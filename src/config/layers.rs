@@ -29,15 +29,15 @@ impl Layers {
     /// else's: Kubernetes gives every container such variables for a service of this name.
     pub fn doubts(&self) -> Vec<(String, String)> {
         let schema = schema::schema();
-        let names = variables(&Looked::new(&schema), PREFIX);
+        let names = variables(&Looked::new(&schema), "");
         let known = |name: &str| resolve(&Looked::new(&schema), name).is_some() || OTHERS.contains(&name);
         let unknown = self.environment.iter().filter_map(|(name, _)| Some((name, name.strip_prefix(PREFIX)?)));
         let unknown = unknown.filter(|(_, rest)| !known(rest));
-        let doubt = unknown.filter_map(|(name, _)| {
-            let meant = suggest(name, names.iter().map(|(name, _)| name.as_str()))?;
-            // A service's variables are far from any key, but one letter of a short name is not.
-            let near = name.len().abs_diff(meant.len()) <= 2;
-            near.then(|| (name.clone(), meant.to_owned()))
+        // Without the prefix, in which all agree: a service's variables are far from any key then.
+        let doubt = unknown.filter_map(|(name, rest)| {
+            let meant = suggest(rest, names.iter().map(|(name, _)| name.as_str()))?;
+            let near = rest.len().abs_diff(meant.len()) <= 2;
+            near.then(|| (name.clone(), format!("{PREFIX}{meant}")))
         });
         doubt.collect()
     }
