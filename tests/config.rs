@@ -194,6 +194,11 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         [("AUDITWATCH_STORE_PATH", "x.db"), ("AUDITWATCH_SINKS_0_TYPE", "slack"), ("AUDITWATCH_SINKS_0_URLS", "y")];
     let (code, said) = check("sources: [{type: file, paths: [a.log]}]\n", &[], &nested);
     assert!(code == Some(3) && said.contains("needs url"), "{said}");
+    // A text is one, whatever else it looks like.
+    let sinks = "sinks: [{type: webhook, url: 'http://h/'}]\n";
+    let template = ["--set", "sinks.0.template={\"text\": {{ alert.message | tojson }}}", "--set", "cluster=[a"];
+    let (code, said) = check(&format!("{SMALL}{sinks}"), &template, &[]);
+    assert_eq!(code, Some(0), "{said}");
     // What Kubernetes tells of a service of this name is no mistake.
     let service = [("AUDITWATCH_PORT", "tcp://10.0.0.1:9090"), ("AUDITWATCH_PORT_9090_TCP", "tcp://10.0.0.1:9090")];
     let (_, said) = check(&file, &[], &[&[("AUDITWATCH_LATENES", "1s")], &service[..]].concat());

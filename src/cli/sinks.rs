@@ -115,7 +115,12 @@ fn one(config: &SinkConfig, secrets: &mut Secrets, say: Say) -> anyhow::Result<B
                 file: AlertFile::with(sink.path.clone(), sync, turn),
             })
         }
-        SinkKind::Kafka(sink) => Box::new(ToKafka::open(sink, config.name.as_deref(), say)?),
+        SinkKind::Kafka(sink) => {
+            for file in sink.client.options_files.values() {
+                secrets.content(file)?;
+            }
+            Box::new(ToKafka::open(sink, config.name.as_deref(), say)?)
+        }
         SinkKind::Syslog(sink) => {
             // What the address may be was checked with the configuration.
             let target = Target::parse(&sink.address).context("sinks: syslog: address")?;

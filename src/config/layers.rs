@@ -179,21 +179,13 @@ impl Tree {
     /// Lays one value over the rest.
     fn lay(&mut self, schema: &Value, path: Vec<String>, said: &str, whence: &str) -> Option<Diagnostic> {
         let problem = |message: String| Some(self_made(whence, message));
-        let (documents, errors) = yaml::parse(said);
-        if let Some(error) = errors.first() {
-            return problem(format!("{:?} is no YAML: {}", said, error.message));
-        }
-        let value = match documents.first() {
-            None => Value::String(said.to_owned()),
-            Some(node) => {
-                Tree { value: Value::Null, file: String::new(), places: BTreeMap::new(), elsewhere: Vec::new() }
-                    .take(node, &mut Vec::new())
-            }
-        };
-        // What must be a text is one, whatever else it looks like.
-        let value = match is_text(&Looked::new(schema), &path) && !value.is_array() && !value.is_object() {
+        // What must be a text is one, whatever else it looks like: a template looks like a map.
+        let value = match is_text(&Looked::new(schema), &path) {
             true => Value::String(said.to_owned()),
-            false => value,
+            false => match parsed(said) {
+                Ok(value) => value,
+                Err(why) => return problem(why),
+            },
         };
         let mut at = &mut self.value;
         for step in &path {
@@ -250,6 +242,16 @@ impl Tree {
     fn diagnostic(&self, code: &'static str, span: Span, message: String) -> Diagnostic {
         Diagnostic { severity: Severity::Error, code, message, file: self.file.clone(), span, help: None }
     }
+}
+
+/// What a flag or a variable says, as YAML.
+fn parsed(said: &str) -> Result<Value, String> {
+    let (documents, errors) = yaml::parse(said);
+    if let Some(error) = errors.first() {
+        return Err(format!("{said:?} is no YAML: {}", error.message));
+    }
+    let mut tree = Tree { value: Value::Null, file: String::new(), places: BTreeMap::new(), elsewhere: Vec::new() };
+    Ok(documents.first().map_or(Value::String(said.to_owned()), |node| tree.take(node, &mut Vec::new())))
 }
 
 fn self_made(whence: &str, message: String) -> Diagnostic {
