@@ -26,7 +26,7 @@ AUDITWATCH_STORE_PATH=/var/lib/auditwatch/state.db AUDITWATCH_SINKS_0_TYPE=stdou
 `4096`, `512KiB`, `32MiB`; rates `10/s`, `60/m`, `1000/h`. Secrets stand in files (`…_file`) or in variables of the
 environment (`…_env`), never in the configuration, and are never printed.
 
-SIGHUP, and a change of one of the files, has rules, site, sinks, routes, silences, overrides and lateness read again; nothing
+SIGHUP, and a change of one of the files, has rules, site, sinks, routes, silences and overrides read again; nothing
 is lost meanwhile, and correlations keep their state: the store is folded into the new windows as after a start. A
 configuration that is wrong changes nothing; that is said on standard error and in `auditwatch_reloads_total`. The other keys
 hold from the next start on.
@@ -194,9 +194,15 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         [("AUDITWATCH_STORE_PATH", "x.db"), ("AUDITWATCH_SINKS_0_TYPE", "slack"), ("AUDITWATCH_SINKS_0_URLS", "y")];
     let (code, said) = check("sources: [{type: file, paths: [a.log]}]\n", &[], &nested);
     assert!(code == Some(3) && said.contains("needs url"), "{said}");
-    let (_, said) =
-        check(&file, &[], &[("AUDITWATCH_LATENES", "1s"), ("AUDITWATCH_PORT_9090_TCP", "tcp://10.0.0.1:9090")]);
-    assert!(said.contains("did you mean AUDITWATCH_LATENESS?") && !said.contains("9090"), "{said}");
+    // A text is one, whatever else it looks like.
+    let sinks = "sinks: [{type: webhook, url: 'http://h/'}]\n";
+    let template = ["--set", "sinks.0.template={\"text\": {{ alert.message | tojson }}}", "--set", "cluster=[a"];
+    let (code, said) = check(&format!("{SMALL}{sinks}"), &template, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    // What Kubernetes tells of a service of this name is no mistake.
+    let service = [("AUDITWATCH_PORT", "tcp://10.0.0.1:9090"), ("AUDITWATCH_PORT_9090_TCP", "tcp://10.0.0.1:9090")];
+    let (_, said) = check(&file, &[], &[&[("AUDITWATCH_LATENES", "1s")], &service[..]].concat());
+    assert!(said.contains("did you mean AUDITWATCH_LATENESS?") && !said.contains("AUDITWATCH_PORT"), "{said}");
 }
 
 #[test]
@@ -204,6 +210,23 @@ fn the_schema_is_printed() {
     let ran = ran(auditwatch().args(["check", "--schema"]));
     let schema: Value = serde_json::from_str(&ran.out).unwrap();
     assert!(schema.pointer("/properties/sinks/items").is_some() && ran.code == Some(0));
+}
+
+#[test]
+fn a_list_of_the_site_that_nobody_asks_for_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = dir.path().join("site.yml");
+    std::fs::write(&site, "secret_reader: [a]\nzebras: [b]\ntrusted_proxies: [10.0.0.1]\nbreak_glass: [c]\n").unwrap();
+    // Those that only rules ask for which are not loaded are nobody's mistake.
+    let config = format!("{SMALL}site: {}\nrules: [detections/secrets/secrets-listed.yml]\n", site.display());
+    let (code, said) = check(&config, &[], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("site: secret_reader: no rule asks for this list; did you mean `secret_readers`?"), "{said}");
+    assert!(said.contains("site: zebras: no rule asks for this list\n"), "{said}");
+    assert!(!said.contains("trusted_proxies") && !said.contains("break_glass"), "{said}");
+    let ran =
+        ran(auditwatch().args(["replay", "--no-progress", "--site"]).arg(&site).arg("sample-logs/secret-harvest.log"));
+    assert!(ran.err.contains("did you mean `secret_readers`?"), "{}", ran.err);
 }
 
 fn hang_up(id: u32) {
@@ -265,4 +288,14 @@ fn what_is_said_can_be_json() {
     let ran = ran(daemon.command().args(["--once", "--log-format", "json"]));
     let said: Vec<Value> = ran.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(said.iter().any(|line| line["message"] == "ready" && line["level"] == "info"), "{}", ran.err);
+}
+
+#[test]
+fn what_is_odd_is_said_in_the_same_shape() {
+    let daemon = Daemon::new("site: site.yml\nlog_format: json");
+    std::fs::write(daemon.path("site.yml"), "secret_reader: [a]\n").unwrap();
+    let ran = ran(daemon.command().arg("--once").current_dir(daemon.dir.path()));
+    let said: Vec<Value> = ran.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let odd = |line: &&Value| line["part"] == "site" && line["level"] == "warn";
+    assert_eq!(said.iter().filter(odd).count(), 1, "{}", ran.err);
 }

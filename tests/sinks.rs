@@ -8,7 +8,7 @@ use std::thread;
 use serde_json::Value;
 
 use crate::support::daemon::{Daemon, Running, ids};
-use crate::support::logs::synthetic;
+use crate::support::logs::{secrets_listed, synthetic};
 
 /// What a server does with a request.
 enum Does {
@@ -139,6 +139,17 @@ fn a_receiver_that_hangs_delays_nobody_and_is_told_after_a_restart() {
 }
 
 #[test]
+fn a_daemon_that_is_stopped_while_a_receiver_is_down_ends_as_asked() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let daemon = Daemon::new(&format!("sinks: [{{type: webhook, name: siem, url: \"http://{free}/\"}}]"));
+    let mut running = daemon.start();
+    daemon.append(&format!("{}\n", secrets_listed("a-1", 1)));
+    running.wait_for("trying again");
+    let (code, said) = running.stop();
+    assert!(code == Some(0) && said.contains("will be sent at the next start"), "{code:?} {said}");
+}
+
+#[test]
 fn a_request_bears_its_token_and_signature_and_a_refused_alert_is_put_aside() {
     let (log, count) = log();
     let refused = || Does::Answer("422 Unprocessable Content\r\n");
@@ -171,6 +182,42 @@ fn a_request_bears_its_token_and_signature_and_a_refused_alert_is_put_aside() {
     assert!(!said.contains("secret"), "{said}");
     let aside: Value = serde_json::from_str(&std::fs::read_to_string(dead).unwrap()).unwrap();
     assert_eq!(aside, printed[0]);
+}
+
+#[test]
+fn a_template_that_changes_in_its_file_is_taken_in() {
+    let (url, told) = serve(Vec::new());
+    let daemon = Daemon::new("");
+    let template = daemon.path("body.tmpl");
+    std::fs::write(&template, "old {{ alert.events[0].audit_id }}").unwrap();
+    // Headers may hold templates without one for the body.
+    let sinks = format!(
+        "sinks: [{{type: webhook, url: \"{url}\", template_file: {}}}, \
+         {{type: webhook, name: plain, url: \"{url}\", headers: {{x-level: '{{{{ alert.rule.level }}}}'}}}}]",
+        template.display()
+    );
+    let source = format!("{{type: file, paths: [\"{}\"]}}", daemon.path("audit*.log").display());
+    daemon.configure(&source, &format!("rules: [detections/secrets/secrets-listed.yml]\n{sinks}"));
+    let mut running = daemon.start();
+    let expect = |text: &str| {
+        let mut seen = [false; 2];
+        while seen != [true; 2] {
+            let came = told.recv().unwrap();
+            if came.head.contains("\r\nx-level: high\r\n") {
+                assert!(came.json()["alerts"].is_array());
+                seen[0] = true;
+            } else {
+                assert_eq!(came.text, text);
+                seen[1] = true;
+            }
+        }
+    };
+    daemon.append(&format!("{}\n", secrets_listed("a-1", 1)));
+    expect("old a-1");
+    std::fs::write(&template, "new {{ alert.events[0].audit_id }}").unwrap();
+    running.wait_for("reload: done");
+    daemon.append(&format!("{}\n", secrets_listed("a-2", 2)));
+    expect("new a-2");
 }
 
 /// Every receiver by HTTP, and the ids of the alerts in a request to it.
@@ -332,7 +379,7 @@ fn more_than_may_wait_is_passed_over_and_told() {
     assert_ne!(first, printed[0]);
 }
 
-/// Against Alertmanager itself, where its package is installed.
+/// Against Alertmanager itself, where its package is installed, as CI does.
 #[test]
 fn alertmanager_takes_what_it_is_sent() {
     let found = ["/usr/bin/prometheus-alertmanager", "/usr/bin/alertmanager"];
@@ -370,7 +417,17 @@ fn alertmanager_takes_what_it_is_sent() {
     let mut tries = 0;
     while !known().is_some_and(|known| known.is_superset(&expected)) {
         tries += 1;
-        assert!(tries < 100_000, "{:?}", known());
+        assert!(tries < 100_000 && server.try_wait().unwrap().is_none(), "{:?}", known());
+    }
+    let amtool = std::path::Path::new(program).with_file_name("amtool");
+    if amtool.exists() {
+        let address = format!("--alertmanager.url=http://127.0.0.1:{port}");
+        let told =
+            std::process::Command::new(amtool).args([&address, "alert", "query", "-o", "json"]).output().unwrap();
+        let alerts: Value = serde_json::from_slice(&told.stdout).unwrap();
+        let ids: std::collections::BTreeSet<String> =
+            alerts.as_array().unwrap().iter().flat_map(|alert| text_of(alert, "/labels/auditwatch_id")).collect();
+        assert!(ids.is_superset(&expected));
     }
     server.kill().unwrap();
     let _ = server.wait();

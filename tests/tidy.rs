@@ -50,7 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ruletest", &["source", "event", "rules", "engine", "worker", "alert", "config"]),
-    ("config", &["rules"]),
+    ("config", &["rules", "sink"]),
     (
         "cli",
         &[

@@ -1,14 +1,15 @@
 //! The one place where the command line meets the engine: rules are loaded, workers and windows are made.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::rule_files::RuleFile;
+use super::rule_files::{self, RuleFile};
 use crate::config::Site;
 use crate::engine::matches::{ClusterId, Firing, Match, SourceId};
 use crate::engine::program::{CompileError, Program};
 use crate::engine::window::{self, Correlator};
 use crate::pipeline::{Analyzer, Windows, distributed, live};
-use crate::rules::{self, RuleSet, Severity, SourceFile};
+use crate::rules::{self, RuleSet, Severity, SourceFile, strings};
 use crate::source::Batch;
 use crate::worker::{BatchResult, Worker, WorkerSettings};
 
@@ -52,7 +53,25 @@ pub fn load(files: Vec<RuleFile>, site: &Site) -> Loaded {
         };
         list.push(diagnostic.render(text));
     }
+    loaded.warnings.extend(unasked(&files, site));
     loaded
+}
+
+/// Lists of the site that nobody asks for, neither these rules nor those that are compiled in: a misspelt name would
+/// leave what it exempts not exempt, and nobody would know why.
+fn unasked(files: &[SourceFile], site: &Site) -> Vec<String> {
+    if site.lists.is_empty() {
+        return Vec::new();
+    }
+    let built_in = rule_files::built_in_texts().map(|text| -> &str { text });
+    let texts = files.iter().map(|file| file.text.as_str()).chain(built_in);
+    let mut asked: BTreeSet<&str> = texts.flat_map(strings::placeholders).collect();
+    asked.insert("trusted_proxies");
+    let tell = |name: &String| match rules::suggest(name, asked.iter().copied()) {
+        Some(meant) => format!("site: {name}: no rule asks for this list; did you mean `{meant}`?"),
+        None => format!("site: {name}: no rule asks for this list"),
+    };
+    site.lists.keys().filter(|name| !asked.contains(name.as_str())).map(tell).collect()
 }
 
 /// The compiled rules, from which workers and windows are made.

@@ -11,7 +11,7 @@ use super::engine::{self, Engine, Settings};
 use super::log::Say;
 use super::{rule_files, sinks, site_file};
 use crate::config::layers::Layers;
-use crate::config::run::RunConfig;
+use crate::config::run::{LogFormat, RunConfig};
 use crate::pipeline::live::Outlet;
 use crate::rules::Adjustment;
 
@@ -54,9 +54,12 @@ impl Prepared {
         format!("{} rules give alerts, {} sinks are told", self.rules, self.sinks.len())
     }
 
-    /// Tells people what is odd.
+    /// Tells people what is odd, or whoever collects it.
     pub(super) fn tell(&self) {
-        tell(&self.warnings);
+        match self.config.log_format {
+            LogFormat::Text => tell(&self.warnings),
+            LogFormat::Json => self.warnings.iter().for_each(|warning| self.say.problem(warning)),
+        }
     }
 }
 
@@ -121,9 +124,32 @@ fn adjustments(config: &RunConfig) -> Vec<Adjustment> {
 pub(super) fn files(file: &Path, config: &RunConfig, told: &Value) -> Vec<PathBuf> {
     let mut files = vec![file.to_owned()];
     files.extend(config.rules.iter().chain(&config.add_rules).chain(&config.site).cloned());
-    // Every `…_file` of a sink.
+    // Every `…_file` and `…_files` of a sink.
     let sinks = told.get("sinks").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object);
-    let named = sinks.flatten().filter(|(key, _)| key.ends_with("_file"));
-    files.extend(named.filter_map(|(_, path)| path.as_str().map(PathBuf::from)));
+    for (key, value) in sinks.flatten() {
+        match value {
+            Value::String(path) if key.ends_with("_file") => files.push(PathBuf::from(path)),
+            Value::Object(map) if key.ends_with("_files") => {
+                files.extend(map.values().filter_map(|path| path.as_str().map(PathBuf::from)));
+            }
+            _ => {}
+        }
+    }
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_a_sink_names_are_looked_at() {
+        let text = "sources: [{type: file, paths: [a]}]\nstore: {path: s}\nsite: site\nrules: [r]\n\
+                    sinks: [{type: webhook, url_file: u, template_file: t, ca_file: c}, \
+                    {type: kafka, brokers: ['b:1'], topic: t, options_files: {sasl.password: p}}]\n";
+        let (config, told) = RunConfig::layered(Path::new("run.yaml"), text, &Layers::default()).unwrap();
+        let mut found = files(Path::new("run.yaml"), &config, &told);
+        found.sort();
+        assert_eq!(found, ["c", "p", "r", "run.yaml", "site", "t", "u"].map(PathBuf::from));
+    }
 }

@@ -48,6 +48,17 @@ pub fn collect(rules: &[PathBuf], add: &[PathBuf]) -> anyhow::Result<Vec<RuleFil
     Ok(files)
 }
 
+/// The texts of the compiled-in detections.
+pub fn built_in_texts() -> impl Iterator<Item = &'static str> {
+    let mut todo = vec![&DETECTIONS];
+    let folders = std::iter::from_fn(move || {
+        let folder = todo.pop()?;
+        todo.extend(folder.dirs());
+        Some(folder)
+    });
+    folders.flat_map(Dir::files).filter(|file| is_rule(file.path())).filter_map(|file| file.contents_utf8())
+}
+
 /// The tests of the compiled-in detections, sorted by name.
 pub fn built_in_tests() -> Vec<RuleFile> {
     let mut files = Vec::new();

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::kafka::ToKafka;
 use super::log::Say;
 use crate::config::run::{
-    Fsync, GroupKey, HttpConfig, MatchConfig, RouteConfig, RunConfig, SilenceConfig, SinkConfig, SinkFormat, SinkKind,
+    Fsync, HttpConfig, MatchConfig, RouteConfig, RunConfig, SilenceConfig, SinkConfig, SinkFormat, SinkKind,
     WebhookSink,
 };
 use crate::pipeline::live::{Outlet, RateLimit, Sink};
@@ -24,7 +24,7 @@ use crate::sink::http::Poster;
 use crate::sink::http::body::template::{Template, is_template};
 use crate::sink::http::body::{PAGERDUTY, Receiver};
 use crate::sink::http::client::{Client, Settings};
-use crate::sink::route::{Key, Matcher, Route, Silence};
+use crate::sink::route::{Matcher, Route, Silence};
 use crate::sink::shape::shaped;
 use crate::sink::syslog::{Syslog, Target};
 
@@ -57,7 +57,7 @@ pub(super) fn open(config: &RunConfig, told: &Value, say: Say) -> anyhow::Result
     Ok(outlets)
 }
 
-/// Reads secrets, and remembers a hash of them: a changed secret is a changed sink.
+/// Reads secrets and other files, and remembers a hash of them: what changed in one is a changed sink.
 #[derive(Default)]
 struct Secrets {
     seen: String,
@@ -77,6 +77,13 @@ impl Secrets {
         };
         self.seen += &digest(&found);
         Ok(Some(found))
+    }
+
+    /// What a file holds.
+    fn content(&mut self, file: &Path) -> anyhow::Result<Vec<u8>> {
+        let found = std::fs::read(file).with_context(|| format!("sinks: {}", file.display()))?;
+        self.seen += &digest(&found);
+        Ok(found)
     }
 }
 
@@ -108,7 +115,12 @@ fn one(config: &SinkConfig, secrets: &mut Secrets, say: Say) -> anyhow::Result<B
                 file: AlertFile::with(sink.path.clone(), sync, turn),
             })
         }
-        SinkKind::Kafka(sink) => Box::new(ToKafka::open(sink, config.name.as_deref(), say)?),
+        SinkKind::Kafka(sink) => {
+            for file in sink.client.options_files.values() {
+                secrets.content(file)?;
+            }
+            Box::new(ToKafka::open(sink, config.name.as_deref(), say)?)
+        }
         SinkKind::Syslog(sink) => {
             // What the address may be was checked with the configuration.
             let target = Target::parse(&sink.address).context("sinks: syslog: address")?;
@@ -116,7 +128,10 @@ fn one(config: &SinkConfig, secrets: &mut Secrets, say: Say) -> anyhow::Result<B
             let syslog = Syslog::new(target, sink.facility as u8, format(sink.format), timeout);
             Box::new(ToSyslog { name: name(format!("syslog:{}", sink.address)), syslog })
         }
-        SinkKind::Webhook(sink) => http(&sink.http, webhook(sink)?, secrets)?,
+        SinkKind::Webhook(sink) => {
+            let receiver = webhook(sink, secrets)?;
+            http(&sink.http, receiver, secrets)?
+        }
         SinkKind::Alertmanager(sink) => http(sink, Receiver::Alertmanager, secrets)?,
         SinkKind::Slack(sink) => http(sink, Receiver::Slack, secrets)?,
         SinkKind::Teams(sink) => http(sink, Receiver::Teams, secrets)?,
@@ -136,16 +151,17 @@ fn one(config: &SinkConfig, secrets: &mut Secrets, say: Say) -> anyhow::Result<B
     })
 }
 
-fn webhook(sink: &WebhookSink) -> anyhow::Result<Receiver> {
+fn webhook(sink: &WebhookSink, secrets: &mut Secrets) -> anyhow::Result<Receiver> {
     let text = match (&sink.template, &sink.template_file) {
         (Some(text), _) => Some(text.clone()),
         (None, Some(file)) => {
-            Some(std::fs::read_to_string(file).with_context(|| format!("sinks: {}", file.display()))?)
+            Some(String::from_utf8(secrets.content(file)?).with_context(|| format!("sinks: {}", file.display()))?)
         }
         (None, None) => None,
     };
     let headers: Vec<(String, String)> = sink.http.headers.clone().into_iter().collect();
-    let template = text.map(|text| Template::new(&text, &headers)).transpose().context("sinks: webhook")?;
+    let any = text.is_some() || headers.iter().any(|(_, value)| is_template(value));
+    let template = any.then(|| Template::new(text.as_deref(), &headers)).transpose().context("sinks: webhook")?;
     let usual = if template.is_some() { 1 } else { 50 };
     let batch = sink.batch.map_or(usual, |batch| batch as usize);
     Ok(Receiver::Webhook { format: format(sink.format), template, content_type: sink.content_type.clone(), batch })
@@ -165,10 +181,7 @@ fn settings(
     if let Receiver::Elasticsearch { .. } = receiver {
         url = format!("{}/_bulk?filter_path=items.*.status,items.*.error.reason", url.trim_end_matches('/'));
     }
-    let authorities = config
-        .ca_file
-        .as_ref()
-        .map(|file| std::fs::read(file).with_context(|| format!("sinks: ca_file {}", file.display())));
+    let authorities = config.ca_file.as_ref().map(|file| secrets.content(file).context("ca_file"));
     let token = secrets.read(&config.token_file, &config.token_env)?.map(|token| format!("Bearer {token}"));
     let password = secrets.read(&config.password_file, &config.password_env)?.unwrap_or_default();
     let basic = config.user.as_ref().map(|user| format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
@@ -200,20 +213,10 @@ fn matcher(config: &MatchConfig) -> Matcher {
 }
 
 fn route(config: &RouteConfig) -> Route {
-    let key = |key: &GroupKey| match key {
-        GroupKey::Rule => Key::Rule,
-        GroupKey::Level => Key::Level,
-        GroupKey::Cluster => Key::Cluster,
-        GroupKey::Namespace => Key::Namespace,
-        GroupKey::User => Key::User,
-        GroupKey::Resource => Key::Resource,
-        GroupKey::Name => Key::Name,
-        GroupKey::Address => Key::Address,
-    };
     Route {
         matcher: matcher(&config.matches),
         drop: config.drop,
-        group_by: config.group_by.iter().map(key).collect(),
+        group_by: config.group_by.clone(),
         interval_us: config.group_interval.0,
         suppress_us: config.suppress.0,
     }
@@ -336,7 +339,7 @@ fn own_name(kind: &str, url: &str) -> String {
 }
 
 /// Eight hex digits that stand for a text.
-fn digest(text: &str) -> String {
+fn digest(text: impl AsRef<[u8]>) -> String {
     Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -29,15 +29,15 @@ impl Layers {
     /// else's: Kubernetes gives every container such variables for a service of this name.
     pub fn doubts(&self) -> Vec<(String, String)> {
         let schema = schema::schema();
-        let names = variables(&Looked::new(&schema), PREFIX);
+        let names = variables(&Looked::new(&schema), "");
         let known = |name: &str| resolve(&Looked::new(&schema), name).is_some() || OTHERS.contains(&name);
         let unknown = self.environment.iter().filter_map(|(name, _)| Some((name, name.strip_prefix(PREFIX)?)));
         let unknown = unknown.filter(|(_, rest)| !known(rest));
-        let doubt = unknown.filter_map(|(name, _)| {
-            let meant = suggest(name, names.iter().map(|(name, _)| name.as_str()))?;
-            // A service's variables are far from any key, but one letter of a short name is not.
-            let near = name.len().abs_diff(meant.len()) <= 2;
-            near.then(|| (name.clone(), meant.to_owned()))
+        // Without the prefix, in which all agree: a service's variables are far from any key then.
+        let doubt = unknown.filter_map(|(name, rest)| {
+            let meant = suggest(rest, names.iter().map(|(name, _)| name.as_str()))?;
+            let near = rest.len().abs_diff(meant.len()) <= 2;
+            near.then(|| (name.clone(), format!("{PREFIX}{meant}")))
         });
         doubt.collect()
     }
@@ -179,21 +179,13 @@ impl Tree {
     /// Lays one value over the rest.
     fn lay(&mut self, schema: &Value, path: Vec<String>, said: &str, whence: &str) -> Option<Diagnostic> {
         let problem = |message: String| Some(self_made(whence, message));
-        let (documents, errors) = yaml::parse(said);
-        if let Some(error) = errors.first() {
-            return problem(format!("{:?} is no YAML: {}", said, error.message));
-        }
-        let value = match documents.first() {
-            None => Value::String(said.to_owned()),
-            Some(node) => {
-                Tree { value: Value::Null, file: String::new(), places: BTreeMap::new(), elsewhere: Vec::new() }
-                    .take(node, &mut Vec::new())
-            }
-        };
-        // What must be a text is one, whatever else it looks like.
-        let value = match is_text(&Looked::new(schema), &path) && !value.is_array() && !value.is_object() {
+        // What must be a text is one, whatever else it looks like: a template looks like a map.
+        let value = match is_text(&Looked::new(schema), &path) {
             true => Value::String(said.to_owned()),
-            false => value,
+            false => match parsed(said) {
+                Ok(value) => value,
+                Err(why) => return problem(why),
+            },
         };
         let mut at = &mut self.value;
         for step in &path {
@@ -250,6 +242,16 @@ impl Tree {
     fn diagnostic(&self, code: &'static str, span: Span, message: String) -> Diagnostic {
         Diagnostic { severity: Severity::Error, code, message, file: self.file.clone(), span, help: None }
     }
+}
+
+/// What a flag or a variable says, as YAML.
+fn parsed(said: &str) -> Result<Value, String> {
+    let (documents, errors) = yaml::parse(said);
+    if let Some(error) = errors.first() {
+        return Err(format!("{said:?} is no YAML: {}", error.message));
+    }
+    let mut tree = Tree { value: Value::Null, file: String::new(), places: BTreeMap::new(), elsewhere: Vec::new() };
+    Ok(documents.first().map_or(Value::String(said.to_owned()), |node| tree.take(node, &mut Vec::new())))
 }
 
 fn self_made(whence: &str, message: String) -> Diagnostic {

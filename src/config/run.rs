@@ -15,7 +15,7 @@ use super::values::{Bytes, Micros, Scalar};
 use super::{ClusterFrom, ConfigError, Problems, schema};
 use crate::rules::pack::Pack;
 pub use kafka::{AlertKey, Distributed, KafkaClient, KafkaClusterFrom, KafkaSink, KafkaSource};
-pub use route::{GroupKey, MatchConfig, OverrideConfig, RouteConfig, SilenceConfig};
+pub use route::{MatchConfig, OverrideConfig, RouteConfig, SilenceConfig};
 pub use sinks::{
     Facility, FileSink, Fsync, HttpConfig, LokiSink, PagerdutySink, SearchSink, SinkConfig, SinkFormat, SinkKind,
     StdoutSink, SyslogSink, WebhookSink,
@@ -394,11 +394,12 @@ fn cluster_from<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ClusterFrom
 }
 
 fn address_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "format": super::values::ADDRESS})
+    let pattern = r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$";
+    schemars::json_schema!({"type": "string", "format": super::values::ADDRESS, "pattern": pattern})
 }
 
 fn cluster_from_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "format": super::values::CLUSTER_FROM})
+    schemars::json_schema!({"type": "string", "format": super::values::CLUSTER_FROM, "pattern": "^path:"})
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::json;
 
 use super::{ConfigError, duration_us, size_bytes};
 
@@ -34,6 +35,9 @@ pub(super) trait Written: Sized {
     /// Its name in the schema's `format`.
     const FORMAT: &'static str;
 
+    /// What the schema says besides, for those who know it alone: the pattern of a text, which numbers stand for one.
+    fn looks() -> serde_json::Value;
+
     /// Reads it.
     fn read(text: &str) -> Result<Self, ConfigError>;
 
@@ -43,6 +47,10 @@ pub(super) trait Written: Sized {
 
 impl Written for Micros {
     const FORMAT: &'static str = "duration-text";
+
+    fn looks() -> serde_json::Value {
+        json!({"type": ["string", "integer"], "pattern": "^([0-9]+ *(us|ms|s|m|min|h|d)|0+)$", "minimum": 0, "maximum": 0})
+    }
 
     fn read(text: &str) -> Result<Self, ConfigError> {
         duration_us(text).map(Micros)
@@ -61,6 +69,10 @@ impl Written for Micros {
 impl Written for Bytes {
     const FORMAT: &'static str = "size-text";
 
+    fn looks() -> serde_json::Value {
+        json!({"type": ["string", "integer"], "pattern": "^[0-9]+ *(B|KiB|MiB|GiB)?$", "minimum": 0})
+    }
+
     fn read(text: &str) -> Result<Self, ConfigError> {
         size_bytes(text).map(Bytes)
     }
@@ -76,6 +88,10 @@ impl Written for Bytes {
 
 impl Written for Rate {
     const FORMAT: &'static str = "rate-text";
+
+    fn looks() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^ *[0-9]*[1-9][0-9]* */ *[smh] *$"})
+    }
 
     fn read(text: &str) -> Result<Self, ConfigError> {
         let wrong = || ConfigError::Rate(text.to_owned());
@@ -102,6 +118,10 @@ impl Written for Rate {
 
 impl Written for Instant {
     const FORMAT: &'static str = "date-time";
+
+    fn looks() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^[0-9-]{10}[Tt ][0-9:.]{8,}([Zz]|[+-][0-9]{2}:[0-9]{2})$"})
+    }
 
     fn read(text: &str) -> Result<Self, ConfigError> {
         let found = chrono::DateTime::parse_from_rfc3339(text);
@@ -157,7 +177,9 @@ macro_rules! written {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({"type": ["string", "integer"], "format": $type::FORMAT})
+                let mut schema = json_schema!({"format": $type::FORMAT});
+                schema.ensure_object().extend($type::looks().as_object().cloned().unwrap_or_default());
+                schema
             }
         }
 
@@ -215,5 +237,30 @@ mod tests {
         }
         assert_eq!(Instant::read("2026-11-23T10:00:00+01:00").unwrap().write(), "2026-11-23T09:00:00+00:00");
         assert!(Instant::read("tomorrow").is_err());
+    }
+
+    /// Whether a schema's pattern says of a text what reading it says.
+    fn agrees<W: Written>(text: &str) {
+        let looks = W::looks();
+        let pattern = regex::Regex::new(looks["pattern"].as_str().unwrap()).unwrap();
+        assert_eq!(pattern.is_match(text), W::read(text).is_ok(), "{}: {text:?}", W::FORMAT);
+    }
+
+    #[test]
+    fn the_schema_refuses_what_is_not_read() {
+        for text in ["0", "00", "10s", "10 s", "5min", "1d", "1us", "", "10", "s", "-1s", "1.5s", "10S", "10s ", "1w"] {
+            agrees::<Micros>(text);
+        }
+        for text in ["4096", "1B", "32MiB", "32 MiB", "1GiB", "", "big", "-1", "1MB", "1.5GiB", "MiB"] {
+            agrees::<Bytes>(text);
+        }
+        for text in ["10/s", "1 / m", "1000/h", "0/s", "00/s", "/s", "5", "5/d", "-1/s", "fast", "10/s/s"] {
+            agrees::<Rate>(text);
+        }
+        for text in
+            ["2026-11-23T10:00:00Z", "2026-11-23T10:00:00.5+01:00", "tomorrow", "2026-11-23", "2026-11-23T10:00:00"]
+        {
+            agrees::<Instant>(text);
+        }
     }
 }

@@ -342,8 +342,13 @@ impl<'l> Live<'l> {
         self.deliver_within(if self.plan.once { SINKS_AT_LAST } else { SINKS_AT_STOP })?;
         self.commit_at_last()?;
         self.leave_groups();
-        if let Some(failure) = self.sinks.iter().find_map(deliver::Delivery::failure) {
-            return Err(LiveError::Undelivered(failure));
+        let failures: Vec<String> = self.sinks.iter().filter_map(deliver::Delivery::failure).collect();
+        for failure in failures.into_iter().map(LiveError::Undelivered) {
+            if self.plan.once {
+                return Err(failure);
+            }
+            // It was asked to stop, and nothing is lost by it.
+            (self.log)(Grade::Problem, &failure.to_string());
         }
         self.report.broken += self.streams.iter().filter(|stream| stream.is_unreadable()).count() as u64;
         self.report.late += self.core.windows.stats().late;

@@ -153,6 +153,21 @@ fn append(texts: &mut [String], tail: &str) {
     texts.iter_mut().for_each(|text| text.push_str(tail));
 }
 
+/// The names of lists that a text of rules asks for: what stands between two percent signs.
+pub fn placeholders(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        loop {
+            rest = &rest[rest.find('%')? + 1..];
+            let name = &rest[..rest.find('%')?];
+            if is_name(name) {
+                rest = &rest[name.len() + 1..];
+                return Some(name);
+            }
+        }
+    })
+}
+
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
@@ -282,6 +297,20 @@ mod tests {
         assert_eq!(expand("^(%a%)$", &lists, to_regex).unwrap(), ["^(x)$", "^(y.*)$"]);
         assert_eq!(to_regex(r"*.a?(\*"), r".*\.a.\(\*");
         assert_eq!(expand("%many%%many%", &lists, str::to_owned), Err(TooMany));
+    }
+
+    #[test]
+    fn finds_the_lists_that_are_asked_for() {
+        for (text, names) in [
+            ("a|expand: '%admins%'", &["admins"][..]),
+            ("'%a%%b-c%' and 'x:%d.e%'", &["a", "b-c", "d.e"]),
+            ("100 % of %a%", &["a"]),
+            ("50%, 60% %", &[]),
+            ("%%", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(placeholders(text).collect::<Vec<_>>(), names, "{text}");
+        }
     }
 
     #[test]

@@ -13,7 +13,9 @@ const VERSION: &str = "8.17.0";
 pub fn render(alert: &Alert) -> Value {
     let actor = &alert.actor;
     let target = &alert.target;
-    let techniques: Vec<String> = techniques(alert).collect();
+    let (mut techniques, subs): (Vec<String>, Vec<Option<String>>) = techniques(alert).unzip();
+    techniques.dedup();
+    let subs: Vec<String> = subs.into_iter().flatten().collect();
     // ECS: `user` is who authenticated, `user.effective` the identity that was taken.
     let user = match &actor.impersonated_by {
         Some(by) => json!({"name": by, "effective": {"name": actor.username}}),
@@ -58,6 +60,9 @@ pub fn render(alert: &Alert) -> Value {
     }
     if !techniques.is_empty() {
         out["threat"] = json!({"framework": "MITRE ATT&CK", "technique": {"id": techniques}});
+        if !subs.is_empty() {
+            out["threat"]["technique"]["subtechnique"] = json!({ "id": subs });
+        }
     }
     if !alert.cluster.is_empty() {
         out["orchestrator"]["cluster"] = json!({"name": alert.cluster});
@@ -103,7 +108,7 @@ mod tests {
         assert_eq!(value["event"]["kind"], "alert");
         assert_eq!(value["event"]["severity"], 73);
         assert_eq!((&value["user"]["name"], &value["user"]["effective"]["name"]), (&json!("bob"), &json!("alice")));
-        assert_eq!(value["threat"]["technique"]["id"], json!(["T1552.007"]));
+        assert_eq!(value["threat"]["technique"], json!({"id": ["T1552"], "subtechnique": {"id": ["T1552.007"]}}));
         assert_eq!(value["source"]["ip"], "10.0.0.7");
         alert.actor.client_ip = Some("not an address".into());
         assert!(render(&alert).get("source").is_none());

@@ -130,10 +130,15 @@ pub fn render(out: &mut Vec<u8>, format: Format, alert: &Alert) -> io::Result<()
     Ok(())
 }
 
-/// The MITRE ATT&CK techniques among an alert's tags: `attack.t1552.007` gives `T1552.007`.
-fn techniques(alert: &Alert) -> impl Iterator<Item = String> {
+/// The MITRE ATT&CK techniques among an alert's tags, each with its sub-technique if it names one: `attack.t1552.007` gives
+/// `T1552` and `T1552.007`.
+fn techniques(alert: &Alert) -> impl Iterator<Item = (String, Option<String>)> {
     alert.rule.tags.iter().filter_map(|tag| {
-        let technique = tag.strip_prefix("attack.t")?;
-        technique.starts_with(|c: char| c.is_ascii_digit()).then(|| format!("T{technique}"))
+        let number = tag.strip_prefix("attack.t").filter(|number| number.starts_with(|c: char| c.is_ascii_digit()))?;
+        let whole = format!("T{number}");
+        Some(match whole.split_once('.') {
+            Some((technique, _)) => (technique.to_owned(), Some(whole)),
+            None => (whole, None),
+        })
     })
 }

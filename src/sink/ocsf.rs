@@ -12,7 +12,11 @@ const VERSION: &str = "1.6.0";
 
 /// One alert as a Detection Finding.
 pub fn render(alert: &Alert) -> Value {
-    let attacks: Vec<Value> = techniques(alert).map(|uid| json!({"technique": {"uid": uid}})).collect();
+    let attack = |(technique, sub): (String, Option<String>)| {
+        let sub = sub.map(|uid| json!({ "uid": uid }));
+        json!({"technique": {"uid": technique}, "sub_technique": sub})
+    };
+    let attacks: Vec<Value> = techniques(alert).map(attack).collect();
     // OCSF has no type for a rule over several events; 99 is "other".
     let (type_id, type_name) = match alert.kind {
         Kind::Rule => (1, "Rule"),
@@ -130,7 +134,8 @@ mod tests {
         assert_eq!(value["type_uid"], 200_401);
         assert_eq!(value["severity_id"], 4);
         assert_eq!(value["time"], 1_795_462_229_041_i64);
-        assert_eq!(value["finding_info"]["attacks"][0]["technique"]["uid"], "T1552.007");
+        let attack = json!({"technique": {"uid": "T1552"}, "sub_technique": {"uid": "T1552.007"}});
+        assert_eq!(value["finding_info"]["attacks"], json!([attack]));
         assert!(!value.to_string().contains("null"), "{value}");
         let value = render(&alert_of_correlation());
         assert_eq!(value["start_time"], 1_795_462_200_000_i64);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::alert::{Alert, Group, Grouped};
@@ -62,8 +63,10 @@ pub fn wild(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// In what alerts may agree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// In what alerts may agree; the configuration names it like this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "GroupKey")]
 pub enum Key {
     /// The rule.
     Rule,
@@ -75,7 +78,7 @@ pub enum Key {
     Namespace,
     /// The user.
     User,
-    /// The resource.
+    /// The resource, e.g. `secrets`.
     Resource,
     /// The object's name.
     Name,

@@ -144,6 +144,14 @@ impl Running {
         self.child.id()
     }
 
+    /// Asks it to stop; its exit code, and what it said.
+    pub fn stop(mut self) -> (Option<i32>, String) {
+        let asked = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+        std::io::Read::read_to_string(&mut self.err, &mut self.said).unwrap();
+        (self.child.wait().unwrap().code(), std::mem::take(&mut self.said))
+    }
+
     /// The next alert that it tells.
     pub fn next_alert(&mut self) -> Value {
         let mut line = String::new();

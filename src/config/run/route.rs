@@ -1,10 +1,11 @@
 //! What is said of routes, silences and overrides of rules.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::super::values::{Instant, Micros};
 use crate::rules::Level;
+use crate::sink::route::Key;
 
 /// Which alerts. Every key that is there must fit; within a key one of its values must. `*` stands for any text.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -43,35 +44,13 @@ pub struct RouteConfig {
     pub drop: bool,
     /// Alerts that agree in these are one message with a count, where they come together.
     #[serde(default)]
-    pub group_by: Vec<GroupKey>,
+    pub group_by: Vec<Key>,
     /// After a message, the group's further alerts wait so long, and are one message then.
     #[serde(default)]
     pub group_interval: Micros,
     /// After a message, nothing more is told of the group for so long. The next message tells how many there were.
     #[serde(default)]
     pub suppress: Micros,
-}
-
-/// In what alerts may agree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum GroupKey {
-    /// The rule.
-    Rule,
-    /// Its level.
-    Level,
-    /// The cluster.
-    Cluster,
-    /// The namespace.
-    Namespace,
-    /// The user.
-    User,
-    /// The resource, e.g. `secrets`.
-    Resource,
-    /// The object's name.
-    Name,
-    /// The client's address.
-    Address,
 }
 
 /// What sinks are not told.

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::super::values::{Bytes, Micros, Rate};
 use super::RouteConfig;
 use super::kafka::KafkaSink;
+use crate::sink::http::body::template::is_template;
 
 /// Where alerts go.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -207,7 +208,7 @@ pub struct HttpConfig {
     /// A variable of the environment with that key.
     #[serde(default)]
     pub signing_key_env: Option<String>,
-    /// Certificates of the authorities to trust (PEM), in place of the system's.
+    /// Certificates of the authorities to trust (PEM), in place of the system's; or the server's own.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// How long a request may take.
@@ -311,19 +312,19 @@ impl SinkConfig {
                     false,
                     &[("template", sink.template.is_some()), ("template_file", sink.template_file.is_some())],
                 )?;
-                sink.http.check(true)
+                sink.http.check(true, true)
             }
             SinkKind::Pagerduty(sink) => {
                 let (file, env) = (sink.routing_key_file.is_some(), sink.routing_key_env.is_some());
                 one_of(true, &[("routing_key_file", file), ("routing_key_env", env)])?;
-                sink.http.check(false)
+                sink.http.check(false, false)
             }
+            SinkKind::Loki(sink) => sink.check(),
             SinkKind::Elasticsearch(SearchSink { http, .. })
-            | SinkKind::Loki(LokiSink { http, .. })
             | SinkKind::Alertmanager(http)
             | SinkKind::Slack(http)
             | SinkKind::Teams(http)
-            | SinkKind::Falcosidekick(http) => http.check(true),
+            | SinkKind::Falcosidekick(http) => http.check(true, false),
         }
     }
 }
@@ -339,13 +340,39 @@ impl SyslogSink {
     }
 }
 
+impl LokiSink {
+    fn check(&self) -> Result<(), String> {
+        // Loki refuses the whole request, and with it every alert for good.
+        let is_name = |name: &str| {
+            name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+                && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit())
+        };
+        match self.labels.keys().find(|name| !is_name(name)) {
+            Some(name) => Err(format!("labels: {name:?} is no label's name: letters, digits and _, no digit first")),
+            None => self.http.check(true, false),
+        }
+    }
+}
+
 impl HttpConfig {
-    fn check(&self, url: bool) -> Result<(), String> {
+    /// `url`: whether one must be told. `templates`: whether headers may hold them.
+    fn check(&self, url: bool, templates: bool) -> Result<(), String> {
         let given = [self.url.is_some(), self.url_file.is_some(), self.url_env.is_some()];
         one_of(url, &[("url", given[0]), ("url_file", given[1]), ("url_env", given[2])])?;
         one_of(false, &[("token_file", self.token_file.is_some()), ("token_env", self.token_env.is_some())])?;
         let password = [self.password_file.is_some(), self.password_env.is_some()];
         one_of(self.user.is_some(), &[("password_file", password[0]), ("password_env", password[1])])?;
+        if self.user.is_none() && password.contains(&true) {
+            return Err("a password needs user".to_owned());
+        }
+        one_of(
+            false,
+            &[("user", self.user.is_some()), ("token_file", self.token_file.is_some() || self.token_env.is_some())],
+        )?;
+        let filled = self.headers.iter().find(|(_, value)| !templates && is_template(value));
+        if let Some((name, _)) = filled {
+            return Err(format!("headers: {name}: only those of a webhook may hold templates"));
+        }
         let key = [self.signing_key_file.is_some(), self.signing_key_env.is_some()];
         one_of(false, &[("signing_key_file", key[0]), ("signing_key_env", key[1])])?;
         match self.timeout.0 {
@@ -409,5 +436,29 @@ mod tests {
         assert!(!format!("{sink:?}").contains("secret"));
         let SinkKind::Loki(loki) = sink.kind else { panic!("no loki") };
         assert_eq!(loki.http.timeout, Micros(10_000_000));
+    }
+
+    #[test]
+    fn what_a_receiver_would_not_take_is_refused() {
+        for (sink, said) in [
+            (r#"{"type": "loki", "url": "http://h/", "labels": {"a-b": "c"}}"#, "labels: \"a-b\""),
+            (r#"{"type": "loki", "url": "http://h/", "labels": {"2nd": "c"}}"#, "labels: \"2nd\""),
+            (r#"{"type": "slack", "url": "http://h/", "headers": {"x": "{{ alert.id }}"}}"#, "headers: x: only those"),
+            (r#"{"type": "slack", "url": "http://h/", "password_env": "P"}"#, "a password needs user"),
+            (
+                r#"{"type": "slack", "url": "http://h/", "user": "u", "password_env": "P", "token_env": "T"}"#,
+                "only one of",
+            ),
+            (r#"{"type": "slack"}"#, "it needs url"),
+        ] {
+            let wrong = serde_json::from_str::<SinkConfig>(sink).unwrap().check().unwrap_err();
+            assert!(wrong.contains(said), "{sink}: {wrong}");
+        }
+        for sink in [
+            r#"{"type": "loki", "url": "http://h/", "labels": {"_a2": "c"}}"#,
+            r#"{"type": "webhook", "url": "http://h/", "headers": {"x": "{{ alert.id }}"}}"#,
+        ] {
+            serde_json::from_str::<SinkConfig>(sink).unwrap().check().unwrap();
+        }
     }
 }

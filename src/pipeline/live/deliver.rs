@@ -57,6 +57,8 @@ struct Settled {
     delivered: Option<Delivered>,
     /// How long the lot took, if something was sent.
     spent: Option<Duration>,
+    /// When it was done.
+    at: Instant,
     /// Whether it may be given more at once.
     goes_on: bool,
 }
@@ -153,7 +155,7 @@ impl Delivery {
     fn settle(&mut self, done: Done, log: Log<'_>) -> Result<Settled, LiveError> {
         let given = self.working_on.take().unwrap_or_default();
         let now = Instant::now();
-        let Done { through, state, wait, due, left, error, spent, routed, sent, given_up } = done;
+        let Done { through, state, wait, due, left, error, spent, at, routed, sent, given_up } = done;
         let before = self.taken;
         self.taken = self.taken.max(through.unwrap_or(i64::MIN));
         self.counts.took += (self.taken - before).unsigned_abs().min(given);
@@ -173,7 +175,7 @@ impl Delivery {
             }
             None => {}
         }
-        Ok(Settled { delivered, spent, goes_on })
+        Ok(Settled { delivered, spent, at: at.unwrap_or(now), goes_on })
     }
 
     fn fails(&mut self, error: &io::Error, log: Log<'_>) {
@@ -255,8 +257,8 @@ impl Live<'_> {
             while delivery.give(&self.journal, self.log)? {
                 let Ok(done) = delivery.from.recv_timeout(patience) else { break };
                 let before = delivery.taken;
-                let Settled { delivered, spent, goes_on } = delivery.settle(done, self.log)?;
-                self.watch.delivered(&delivery.name, before, delivery.taken, spent);
+                let Settled { delivered, spent, at, goes_on } = delivery.settle(done, self.log)?;
+                self.watch.delivered(&delivery.name, before..delivery.taken, at, spent);
                 if let Some(mut delivered) = delivered {
                     let known = &mut self.pending.delivered;
                     let at = known.iter().position(|known| known.sink == delivered.sink);

@@ -83,6 +83,8 @@ pub(super) struct Done {
     pub(super) error: Option<io::Error>,
     /// How long it took; none if nothing was sent.
     pub(super) spent: Option<Duration>,
+    /// When it was done: whoever asks may be busy with other things.
+    pub(super) at: Option<Instant>,
     /// Since the start.
     pub(super) routed: Routed,
     /// Messages sent since the start, and those it will never take.
@@ -164,7 +166,8 @@ impl Work {
         }
         done.due =
             self.router.due_us().map(|at| Duration::from_micros(at.saturating_sub(now_us).max(0).unsigned_abs()));
-        Done { routed: self.router.routed, sent: self.sent, given_up: self.sink.given_up(), ..done }
+        let at = Some(Instant::now());
+        Done { routed: self.router.routed, sent: self.sent, given_up: self.sink.given_up(), at, ..done }
     }
 
     /// Makes messages of alerts, and of groups that are due.

@@ -1,6 +1,7 @@
 //! What the outside is told of a live run: metrics and health.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -91,17 +92,18 @@ impl Watch {
         self.stored.push_back((number, correlation, since));
     }
 
-    /// A sink has the alerts behind one number, through another.
-    pub(super) fn delivered(&self, sink: &str, before: i64, through: i64, spent: Option<Duration>) {
+    /// A sink has had the alerts behind one number, through another, since then.
+    pub(super) fn delivered(&self, sink: &str, numbers: Range<i64>, at: Instant, spent: Option<Duration>) {
         if let Some(spent) = spent {
             self.metrics.delivery(sink, spent);
         }
-        let first = self.stored.partition_point(|(number, ..)| *number <= before);
+        let first = self.stored.partition_point(|(number, ..)| *number <= numbers.start);
         for (number, correlation, since) in self.stored.range(first..) {
-            if *number > through {
+            if *number > numbers.end {
                 break;
             }
-            self.metrics.latency(sink, if *correlation { "correlation" } else { "rule" }, since.elapsed());
+            let kind = if *correlation { "correlation" } else { "rule" };
+            self.metrics.latency(sink, kind, at.saturating_duration_since(*since));
         }
     }
 

@@ -18,12 +18,14 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::Reply;
 use super::body::Body;
+use super::trust::Trust;
 
 /// Where the signature of a body stands: `sha256=` and the hex digits of its HMAC.
 const SIGNATURE: &str = "x-auditwatch-signature";
@@ -207,11 +209,13 @@ fn signature(key: &[u8], body: &[u8]) -> String {
 fn connector(authorities: Option<&[u8]>) -> Result<TlsConnector, ClientError> {
     let wrong = |what: String| ClientError::Authorities(what);
     let mut roots = RootCertStore::empty();
+    let mut named = Vec::new();
     match authorities {
         Some(pem) => {
             for certificate in CertificateDer::pem_slice_iter(pem) {
                 let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-                roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+                roots.add(certificate.clone()).map_err(|error| wrong(error.to_string()))?;
+                named.push(certificate);
             }
         }
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
@@ -219,9 +223,13 @@ fn connector(authorities: Option<&[u8]>) -> Result<TlsConnector, ClientError> {
     if roots.is_empty() {
         return Err(wrong("there are none; name a ca_file".to_owned()));
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()));
+    let provider = Arc::new(crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let config = config.with_safe_default_protocol_versions().map_err(|error| wrong(error.to_string()))?;
-    Ok(TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
+    let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+    let trust = Trust::new(usual.build().map_err(|error| wrong(error.to_string()))?, named);
+    let config = config.dangerous().with_custom_certificate_verifier(Arc::new(trust)).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 #[cfg(test)]

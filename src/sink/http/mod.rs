@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod client;
+mod trust;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -15,7 +15,8 @@ pub(super) fn slack(alerts: &[Value]) -> Value {
         let (place, message) = (place(alert), text(alert, "/message"));
         format!("*{level}* {title}{}: {} ({})", quiet(&place), quiet(message), text(alert, "/time"))
     };
-    json!({ "text": lines(alerts, line).join("\n") })
+    // Nor does Slack fetch what a client of the cluster linked to.
+    json!({"text": lines(alerts, line).join("\n"), "unfurl_links": false, "unfurl_media": false})
 }
 
 pub(super) fn teams(alerts: &[Value]) -> Value {

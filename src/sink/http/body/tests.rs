@@ -51,7 +51,11 @@ fn each_receiver_is_told_in_its_own_words() {
         ),
         (
             Receiver::Slack,
-            json!({"text": "*high* Secrets read in eu: &lt;!channel&gt; a &amp; b c (2026-11-23T19:30:29.041592Z)"}),
+            json!({
+                "text": "*high* Secrets read in eu: &lt;!channel&gt; a &amp; b c (2026-11-23T19:30:29.041592Z)",
+                "unfurl_links": false,
+                "unfurl_media": false,
+            }),
         ),
         (
             Receiver::Loki { labels: vec![("env".into(), "prod".into())], format: Format::Json },
