@@ -2,7 +2,7 @@
 //! with transactions as Kafka has them. Members die at any step, others go on as zombies, records are delivered twice; the
 //! alerts in the end are those of one replay, each once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use auditwatch::alert::{Alert, Names, SourceName};
@@ -46,13 +46,13 @@ impl Engine {
 
     fn owner(&self) -> Owner {
         let (set, captures) = (Arc::clone(&self.program.set), Arc::clone(&self.program.captures));
-        Owner::new(set, captures, Settings::default())
+        Owner::new(set, captures, settings())
     }
 
     /// The alerts of one undisturbed replay.
     fn replay(&self, lines: &[String]) -> BTreeMap<String, String> {
         let (set, captures) = (Arc::clone(&self.program.set), Arc::clone(&self.program.captures));
-        let mut windows = Correlator::new(set, captures, Settings::default());
+        let mut windows = Correlator::new(set, captures, settings());
         let result = self.worker().process(&batch(lines));
         let mut firings = Vec::new();
         windows.absorb(0, 0, result.newest, result.matches, &mut firings);
@@ -61,6 +61,11 @@ impl Engine {
         let names = Names { rules: self.set(), clusters: &self.clusters, sources: &sources };
         firings.iter().map(|firing| told(&Alert::new(firing, &names))).collect()
     }
+}
+
+/// Little is late: a partition that lets too much pass is seen.
+fn settings() -> Settings {
+    Settings { lateness_us: 1_000_000, ..Settings::default() }
 }
 
 fn told(alert: &Alert) -> (String, String) {
@@ -169,7 +174,9 @@ impl Member {
         let from = self.events[&partition];
         let all = &brokers.events[partition];
         if from == all.len() {
-            self.reading.is_idle(&source(partition));
+            if random.below(20) == 0 {
+                self.reading.is_idle(&source(partition));
+            }
             return false;
         }
         let to = (from + 1 + random.below(40)).min(all.len());
@@ -234,11 +241,11 @@ fn rebalance(brokers: &mut Brokers, members: &[usize], random: &mut Random) {
 
 fn simulate(engine: &Engine, seed: u64, partitions: usize, owned: usize, lines: &[String], deaths: usize) {
     let mut random = Random(seed);
-    let mut events = vec![Vec::new(); partitions];
+    let mut to_come = VecDeque::new();
     for line in lines {
         // Some are delivered twice, to any partition.
         for _ in 0..1 + usize::from(random.below(10) == 0) {
-            events[random.below(partitions)].push(line.clone());
+            to_come.push_back((random.below(partitions), line.clone()));
         }
     }
     let mut brokers = Brokers {
@@ -248,24 +255,28 @@ fn simulate(engine: &Engine, seed: u64, partitions: usize, owned: usize, lines: 
         alerts: Vec::new(),
         events_of: vec![usize::MAX; partitions],
         matches_of: vec![usize::MAX; owned],
-        events,
+        events: vec![Vec::new(); partitions],
     };
     let router = Router::new(engine.set(), owned as u32);
     let (mut names, mut left) = (4, deaths);
     let mut members: Vec<Member> = (0..4).map(|name| Member::new(name, engine)).collect();
     let mut zombies: Vec<Member> = Vec::new();
-    let mut quiet = 0;
+    let mut rest = 500;
     let group = |members: &[Member]| members.iter().map(|member| member.name).collect::<Vec<_>>();
     rebalance(&mut brokers, &group(&members), &mut random);
     members.iter_mut().for_each(|member| member.assigned(&brokers, engine));
-    while quiet < 40 * (partitions + owned) {
+    while !to_come.is_empty() || rest > 0 {
+        rest -= usize::from(to_come.is_empty());
+        // At times a lot comes, at times nothing, so that partitions are idle in between.
+        if random.below(10) == 0 {
+            for (partition, line) in to_come.drain(..random.below(80).min(to_come.len())) {
+                brokers.events[partition].push(line);
+            }
+        }
         let at = random.below(members.len());
-        let moved = members[at].step(&brokers, engine, &router, &mut random);
-        quiet = if moved { 0 } else { quiet + 1 };
+        members[at].step(&brokers, engine, &router, &mut random);
         if random.below(6) == 0 {
-            let before = brokers.matches.iter().map(Vec::len).sum::<usize>();
             assert!(members[at].commit(&mut brokers), "seed {seed}: a member of the group is refused");
-            quiet = if brokers.matches.iter().map(Vec::len).sum::<usize>() > before { 0 } else { quiet };
         }
         for zombie in &mut zombies {
             zombie.step(&brokers, engine, &router, &mut random);
@@ -275,7 +286,6 @@ fn simulate(engine: &Engine, seed: u64, partitions: usize, owned: usize, lines: 
         }
         if left > 0 && random.below(60) == 0 {
             left -= 1;
-            quiet = 0;
             let gone = members.swap_remove(random.below(members.len()));
             if random.below(2) == 0 {
                 // It does not know yet that it has been left behind.
@@ -292,8 +302,31 @@ fn simulate(engine: &Engine, seed: u64, partitions: usize, owned: usize, lines: 
             members.iter_mut().for_each(|member| member.assigned(&brokers, engine));
         }
     }
-    members.iter_mut().for_each(|member| assert!(member.commit(&mut brokers), "seed {seed}"));
+    drain(&mut members, &mut brokers, engine, &router, &mut random);
     compare(&brokers.alerts, &engine.replay(lines), seed);
+}
+
+/// Everything is read and folded, until nothing is left and every partition was marked as idle twice.
+fn drain(members: &mut [Member], brokers: &mut Brokers, engine: &Engine, router: &Router, random: &mut Random) {
+    let mut quiet = 0;
+    while quiet < 4 {
+        quiet += 1;
+        for member in &mut *members {
+            for partition in member.events.keys().copied().collect::<Vec<_>>() {
+                while member.read(partition, brokers, engine, router, random) {
+                    quiet = 0;
+                }
+                member.reading.is_idle(&source(partition));
+            }
+            assert!(member.commit(brokers));
+        }
+        for member in &mut *members {
+            for partition in member.matches.keys().copied().collect::<Vec<_>>() {
+                while member.fold(partition, brokers, random) {}
+            }
+            assert!(member.commit(brokers));
+        }
+    }
 }
 
 /// The same alerts, each once.

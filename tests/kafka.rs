@@ -2,6 +2,8 @@
 //! replay tells it, whatever happens to the daemon and to its partitions.
 
 mod broker;
+mod members;
+mod secure;
 
 use std::collections::BTreeSet;
 

@@ -188,9 +188,6 @@ fn distributed(
     engine: Engine,
     say: Say,
 ) -> anyhow::Result<Exit> {
-    if topics.state_topic.is_some() {
-        say.problem("distributed: state_topic is not used: state reaches back as far as the matches topic is kept");
-    }
     let (plan, transactions) = kafka::distributed(config, source, topics)?;
     let stop = stop_on_signals()?;
     let watched = Watched::default();

@@ -51,12 +51,11 @@ impl Reading {
         }
     }
 
-    /// The partition is read to its end, and nothing has come for a while.
+    /// The partition is read to its end, nothing has come for a while, and the brokers were asked after the marks before
+    /// were written. It holds owners up until that is told again: whoever reads it may be gone.
     pub fn is_idle(&mut self, source: &Source) {
         let progress = self.partitions.entry(source.clone()).or_default();
-        if !progress.idle {
-            (progress.idle, progress.told) = (true, false);
-        }
+        (progress.idle, progress.told) = (true, false);
     }
 
     /// The partition is somebody else's now.

@@ -23,7 +23,8 @@ pub struct Mark {
     pub source: Source,
     /// Newest event time by cluster, microseconds.
     pub fronts: Vec<(String, i64)>,
-    /// Whether it is read to its end, and nothing has come for a while: then it holds nothing.
+    /// Whether it is read to its end, and nothing has come for a while: then it holds nobody up who was told of before the
+    /// mark before this one.
     pub idle: bool,
 }
 

@@ -12,7 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::ProducerContext;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Statistics, TopicPartitionList};
 
 /// What waits to be read from a client at most; further notes are dropped.
@@ -117,7 +117,12 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.say(format!("{error}: {reason}"));
+        match error {
+            // That a partition is read to its end comes this way, too.
+            KafkaError::Global(RDKafkaErrorCode::PartitionEOF) => {}
+            KafkaError::Global(code) => self.say(format!("{code}: {reason}")),
+            error => self.say(format!("{error}: {reason}")),
+        }
     }
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
@@ -150,7 +155,7 @@ impl ConsumerContext for Context {
     fn commit_callback(&self, result: rdkafka::error::KafkaResult<()>, _: &TopicPartitionList) {
         // What others see of our progress; where we go on stands in the store. Nothing was new: no matter.
         if let Err(KafkaError::ConsumerCommit(code)) = result
-            && code != rdkafka::types::RDKafkaErrorCode::NoOffset
+            && code != RDKafkaErrorCode::NoOffset
         {
             self.say(format!("offsets were not committed to the group: {code}"));
         }

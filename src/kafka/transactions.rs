@@ -55,6 +55,8 @@ fn producer(connection: &Connection, id: &str) -> Result<(BaseProducer<Context>,
     ];
     let made = connection.config(&ours).create_with_context(context);
     let producer: BaseProducer<Context> = made.map_err(|error| connection.no_client(error))?;
+    // It may ask for a token first.
+    producer.poll(Duration::from_millis(10));
     let known = retried(|| producer.init_transactions(STEP_TIMEOUT));
     known.map_err(|error| connection.no_answer("transactions", error))?;
     Ok((producer, notes))

@@ -21,7 +21,7 @@ use crate::rules::RuleSet;
 use crate::source::Batch;
 use crate::source::kafka::Consumer;
 use crate::worker::{BatchResult, Counts, Worker};
-use partitions::{Events, Matches};
+use partitions::{Astray, Events, Idle, Matches};
 
 /// How long nothing is looked at when there is nothing to do.
 const POLL: Duration = Duration::from_millis(10);
@@ -114,6 +114,12 @@ pub struct Member<'l> {
     report: Report,
     /// Partitions given to us of which brokers have not told where they go on.
     waiting: Vec<(String, i32)>,
+    astray: Astray,
+    /// When brokers are asked again that did not answer.
+    ask_at: Instant,
+    idle: Idle,
+    /// Blocks of events read.
+    blocks: u64,
 }
 
 impl<'l> Member<'l> {
@@ -150,6 +156,10 @@ impl<'l> Member<'l> {
             log,
             report: Report::default(),
             waiting: Vec::new(),
+            astray: Astray::Nothing,
+            ask_at: now,
+            idle: Idle::new(now),
+            blocks: 0,
         })
     }
 
@@ -161,9 +171,13 @@ impl<'l> Member<'l> {
         while !stop.load(Ordering::Relaxed) {
             self.tend()?;
             self.observe();
-            let moved = self.read_events() | self.fold_matches()?;
-            self.mark();
-            self.commit()?;
+            let mut moved = false;
+            if self.settle() {
+                moved = self.read_events() | self.fold_matches()?;
+                self.mark_idle();
+                self.mark();
+                self.commit()?;
+            }
             if !moved {
                 let _ = crossbeam_channel::never::<()>().recv_timeout(POLL);
             }
@@ -181,6 +195,7 @@ impl<'l> Member<'l> {
                 Rebalance::Assigned(partitions) => {
                     self.watched.metrics.rebalance("assigned");
                     self.waiting.extend(partitions);
+                    self.ask_at = Instant::now();
                     // To answer is to say that there is nothing to add, if there is nothing.
                     self.take_waiting()?;
                 }
@@ -191,7 +206,7 @@ impl<'l> Member<'l> {
                 }
             }
         }
-        if !self.waiting.is_empty() {
+        if !self.waiting.is_empty() && self.ask_at <= Instant::now() {
             self.take_waiting()?;
         }
         for note in self.plan.consumer.take_notes() {
@@ -219,10 +234,6 @@ impl<'l> Member<'l> {
             moved = true;
             self.matched(at, batch, cluster);
         }
-        let idle_after = Duration::from_micros(self.plan.windows.lateness_us.max(0) as u64 * 2);
-        for events in self.events.iter().filter(|events| events.is_idle(idle_after)) {
-            self.reading.is_idle(&events.source);
-        }
         moved
     }
 
@@ -237,6 +248,7 @@ impl<'l> Member<'l> {
         let label = format!("{}/{}", source.topic, source.partition);
         self.watched.metrics.batch(&label, &result.counts, batch.oversized.len() as u64, false);
         self.keep_dead(&batch, &result, &source.topic, source.partition);
+        self.blocks += 1;
         self.events[at].reach = self.events[at].reach.max(result.newest_of_all());
         let route = Route { router: &self.router, rules: &self.core.rules, captures: &self.core.captures };
         let mut records = Vec::new();
@@ -287,28 +299,16 @@ impl<'l> Member<'l> {
 
     /// Folds some matches. False if there was nothing to fold.
     fn fold_matches(&mut self) -> Result<bool, DistributedError> {
-        let (mut moved, mut alerts) = (false, Vec::new());
+        let mut moved = false;
         for _ in 0..FOLDS_MAX {
             let mut any = false;
             for owned in &mut self.matches {
-                any |= owned.fold(&mut alerts)?;
+                any |= owned.fold()?;
             }
             moved |= any;
             if !any {
                 break;
             }
-        }
-        for alert in alerts {
-            self.watched.metrics.alert(&alert.rule.id, alert.rule.level.name());
-            self.report.alerts += 1;
-            self.pending.push(Outgoing {
-                topic: self.plan.alerts_topic.clone(),
-                partition: None,
-                // An alert is strings and numbers, which can always be written.
-                value: serde_json::to_vec(&alert).unwrap_or_default(),
-                key: alert.id,
-                headers: Vec::new(),
-            });
         }
         Ok(moved)
     }
@@ -328,14 +328,31 @@ impl<'l> Member<'l> {
     /// Writes what there is, with how far was read; or gives it up, and goes back.
     fn commit(&mut self) -> Result<(), DistributedError> {
         let events = self.events.iter().filter_map(Events::moved);
-        let positions: Vec<(String, i32, i64)> = events.chain(self.matches.iter().filter_map(Matches::moved)).collect();
+        let mut positions: Vec<_> = events.chain(self.matches.iter().filter_map(Matches::moved)).collect();
         if positions.is_empty() && self.pending.is_empty() {
             return Ok(());
         }
-        let pending = std::mem::take(&mut self.pending);
-        match self.transactions.commit(&pending, &positions, self.plan.consumer.client()) {
+        if positions.is_empty() {
+            // By them brokers know whether we are of the group still.
+            positions.extend(self.events.iter().map(Events::position));
+        }
+        let mut records = std::mem::take(&mut self.pending);
+        let untold = self.matches.iter().flat_map(|owned| owned.untold());
+        records.extend(untold.map(|alert| Outgoing {
+            topic: self.plan.alerts_topic.clone(),
+            partition: None,
+            // An alert is strings and numbers, which can always be written.
+            value: serde_json::to_vec(alert).unwrap_or_default(),
+            key: alert.id.clone(),
+            headers: Vec::new(),
+        }));
+        match self.transactions.commit(&records, &positions, self.plan.consumer.client()) {
             Ok(()) => {
                 self.watched.metrics.commit(true);
+                for alert in self.matches.iter().flat_map(|owned| owned.untold()) {
+                    self.watched.metrics.alert(&alert.rule.id, alert.rule.level.name());
+                    self.report.alerts += 1;
+                }
                 self.events.iter_mut().for_each(Events::committed);
                 self.matches.iter_mut().for_each(Matches::committed);
                 Ok(())
@@ -344,14 +361,16 @@ impl<'l> Member<'l> {
                 (self.log)(Grade::Problem, &format!("{error}; given up, and done again"));
                 self.watched.metrics.commit(false);
                 self.report.aborted += 1;
-                self.go_back()
+                self.go_astray(Astray::Events);
+                Ok(())
             }
             Err(Failed::Fatal(error)) => {
                 (self.log)(Grade::Problem, &format!("{error}; going on with a new producer"));
                 self.watched.metrics.commit(false);
                 self.report.aborted += 1;
                 self.transactions.renew()?;
-                self.go_back()
+                self.go_astray(Astray::All);
+                Ok(())
             }
         }
     }

@@ -6,6 +6,7 @@
 
 mod clock;
 mod deliver;
+mod feed;
 mod follow;
 mod kafka;
 mod outlet;

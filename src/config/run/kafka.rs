@@ -105,9 +105,6 @@ pub struct Distributed {
     pub matches_topic: String,
     /// The topic of alerts.
     pub alerts_topic: String,
-    /// A topic for state that outlives what the matches topic keeps.
-    #[serde(default)]
-    pub state_topic: Option<String>,
 }
 
 impl Distributed {

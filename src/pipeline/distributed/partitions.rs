@@ -10,6 +10,28 @@ use crate::kafka::KafkaError;
 use crate::source::Batch;
 use crate::source::kafka::{Partition, Place, Wanted};
 
+/// How long brokers that do not answer are left alone.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// How soon after another, and how late at the latest, partitions are marked as idle.
+const IDLE_SOONEST: Duration = Duration::from_millis(100);
+const IDLE_LATEST: Duration = Duration::from_secs(10);
+/// How long it is not asked whether partitions are idle when one of the brokers did not answer.
+const IDLE_UNKNOWN: Duration = Duration::from_secs(3);
+
+/// When partitions were marked as idle.
+#[derive(Debug)]
+pub(super) struct Idle {
+    asked_at: Instant,
+    every: Duration,
+    news: u64,
+}
+
+impl Idle {
+    pub(super) fn new(now: Instant) -> Idle {
+        Idle { asked_at: now, every: IDLE_SOONEST, news: 0 }
+    }
+}
+
 /// A partition of events.
 pub(super) struct Events {
     pub(super) source: Source,
@@ -40,8 +62,12 @@ impl Events {
 
     /// Where it stands, if that is not committed.
     pub(super) fn moved(&self) -> Option<(String, i32, i64)> {
-        let next = self.partition.next();
-        (next != self.committed).then(|| (self.source.topic.clone(), self.source.partition, next))
+        (self.partition.next() != self.committed).then(|| self.position())
+    }
+
+    /// Where it stands.
+    pub(super) fn position(&self) -> (String, i32, i64) {
+        (self.source.topic.clone(), self.source.partition, self.partition.next())
     }
 
     pub(super) fn committed(&mut self) {
@@ -56,24 +82,34 @@ pub(super) struct Matches {
     owner: Owner,
     /// Where the alerts begin that were not told.
     committed: i64,
+    /// Alerts that no transaction has written yet: those of a round.
+    untold: Vec<Alert>,
 }
 
 impl Matches {
     /// Folds the next block. False if there is none.
-    pub(super) fn fold(&mut self, alerts: &mut Vec<Alert>) -> Result<bool, DistributedError> {
+    pub(super) fn fold(&mut self) -> Result<bool, DistributedError> {
         let Some(block) = self.partition.next_block(Vec::new(), false) else { return Ok(false) };
         let mut start = 0;
         for record in &block.records {
             // Behind each record stands a newline.
             let bytes = &block.bytes[start..record.end.saturating_sub(1).max(start)];
             start = record.end;
-            let before = alerts.len();
-            self.owner.take(Record::decode(bytes)?, alerts);
+            let before = self.untold.len();
+            self.owner.take(Record::decode(bytes)?, &mut self.untold);
             if (record.offset as i64) < self.committed {
-                alerts.truncate(before);
+                self.untold.truncate(before);
             }
         }
         Ok(true)
+    }
+
+    pub(super) fn untold(&self) -> &[Alert] {
+        &self.untold
+    }
+
+    pub(super) fn news(&self) -> u64 {
+        self.owner.news()
     }
 
     pub(super) fn slowest(&self) -> Option<i64> {
@@ -87,28 +123,36 @@ impl Matches {
 
     pub(super) fn committed(&mut self) {
         self.committed = self.committed.max(self.partition.next());
+        self.untold.clear();
     }
 }
 
+/// What is not as it was committed, after a transaction that was not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Astray {
+    /// Nothing.
+    Nothing,
+    /// Partitions of events were read further.
+    Events,
+    /// Whether it was committed is not known.
+    All,
+}
+
 impl Member<'_> {
+    /// How to ask where a partition goes on: matches are told from the first, whatever is said of events.
+    fn wanted(&self, topic: &str, partition: i32) -> Wanted {
+        let next = (topic == self.plan.matches_topic).then_some(0);
+        Wanted { topic: topic.to_owned(), partition, next, follow_group: true }
+    }
+
     /// Takes partitions up: events go on where they were committed, matches are folded from the beginning.
     pub(super) fn take_waiting(&mut self) -> Result<(), DistributedError> {
-        let wanted: Vec<Wanted> = self
-            .waiting
-            .iter()
-            .map(|(topic, partition)| Wanted {
-                topic: topic.clone(),
-                partition: *partition,
-                // Matches are told from the first, whatever is said of events.
-                next: (*topic == self.plan.matches_topic).then_some(0),
-                follow_group: true,
-            })
-            .collect();
+        let wanted: Vec<Wanted> = self.waiting.iter().map(|(topic, number)| self.wanted(topic, *number)).collect();
         let asked = self.plan.consumer.places(&wanted).and_then(|places| Ok((places, self.plan.consumer.topics()?)));
         let (committed, topics) = match asked {
             Ok(answer) => answer,
             Err(error) => {
-                (self.log)(Grade::Problem, &format!("{error}; trying again"));
+                self.try_again(&error);
                 return Ok(());
             }
         };
@@ -129,7 +173,8 @@ impl Member<'_> {
         for ((one, place), partition) in wanted.iter().zip(&committed).zip(partitions) {
             if one.topic == self.plan.matches_topic {
                 let (committed, owner) = (place.next, self.owner());
-                self.matches.push(Matches { topic: one.topic.clone(), partition, owner, committed });
+                let topic = one.topic.clone();
+                self.matches.push(Matches { topic, partition, owner, committed, untold: Vec::new() });
                 continue;
             }
             if place.gone > 0 {
@@ -169,21 +214,93 @@ impl Member<'_> {
         Ok(())
     }
 
-    /// A transaction was given up: everything is taken anew, from what is committed.
-    pub(super) fn go_back(&mut self) -> Result<(), DistributedError> {
+    fn try_again(&mut self, error: &KafkaError) {
+        (self.log)(Grade::Problem, &format!("{error}; trying again"));
+        self.ask_at = Instant::now() + ASK_AGAIN_AFTER;
+    }
+
+    /// A transaction was given up. What was folded, and is not told, is told by the next; what was read is read again.
+    pub(super) fn go_astray(&mut self, astray: Astray) {
         self.worker = (self.core.worker)();
         self.clusters.clear();
         self.reading = Reading::default();
-        let events = self.events.drain(..).map(|events| (events.source.topic, events.source.partition));
-        let mut all: Vec<(String, i32)> = events.collect();
-        all.extend(self.matches.drain(..).map(|owned| (owned.topic, owned.partition.number)));
-        if let Err(error) = self.plan.consumer.give_back(&all) {
-            // The group has taken them from us, and will say so.
-            (self.log)(Grade::Problem, &error.to_string());
+        if self.astray != Astray::All {
+            self.astray = astray;
+        }
+    }
+
+    /// Goes back to what is committed, where partitions are not there. The group is not asked for: it may wait for an answer of
+    /// ours, and this is none. False while brokers do not answer.
+    pub(super) fn settle(&mut self) -> bool {
+        if self.astray == Astray::Nothing {
+            return true;
+        }
+        if Instant::now() < self.ask_at {
+            return false;
+        }
+        match self.go_back() {
+            Ok(()) => self.astray = Astray::Nothing,
+            Err(error) => self.try_again(&error),
+        }
+        self.astray == Astray::Nothing
+    }
+
+    fn go_back(&mut self) -> Result<(), KafkaError> {
+        let of = |events: &Events| self.wanted(&events.source.topic, events.source.partition);
+        let wanted: Vec<Wanted> = self.events.iter().map(of).collect();
+        let places = self.plan.consumer.places(&wanted)?;
+        for (events, place) in self.events.iter_mut().zip(&places) {
+            self.plan.consumer.rewind(&events.source.topic, events.source.partition, place.next)?;
+            events.partition.restart(*place);
+            (events.committed, events.reach, events.read_at) = (place.next, None, Instant::now());
+        }
+        if self.astray != Astray::All {
             return Ok(());
         }
-        self.waiting.extend(all);
-        self.take_waiting()
+        let of = |owned: &Matches| self.wanted(&owned.topic, owned.partition.number);
+        let wanted: Vec<Wanted> = self.matches.iter().map(of).collect();
+        let places = self.plan.consumer.places(&wanted)?;
+        for (at, place) in places.iter().enumerate() {
+            let owner = self.owner();
+            let owned = &mut self.matches[at];
+            self.plan.consumer.rewind(&owned.topic, owned.partition.number, place.low)?;
+            owned.partition.restart(Place { next: place.low, ..*place });
+            (owned.owner, owned.committed) = (owner, place.next);
+            owned.untold.clear();
+        }
+        Ok(())
+    }
+
+    /// Marks partitions as idle that were read to their ends and are silent, if brokers say that nothing came meanwhile. Owners
+    /// let pass what they had been told before the mark before: so it is told again as long as there are news of others, and
+    /// now and then.
+    pub(super) fn mark_idle(&mut self) {
+        let news = self.matches.iter().fold(self.blocks, |sum, owned| sum.wrapping_add(owned.news()));
+        if news != self.idle.news {
+            (self.idle.news, self.idle.every) = (news, IDLE_SOONEST);
+        }
+        if self.idle.asked_at.elapsed() < self.idle.every {
+            return;
+        }
+        let after = Duration::from_micros(self.plan.windows.lateness_us.max(0) as u64 * 2);
+        let idle: Vec<(&Source, i64)> =
+            self.events.iter().filter(|e| e.is_idle(after)).map(|e| (&e.source, e.partition.next())).collect();
+        if idle.is_empty() {
+            return;
+        }
+        let asked: Vec<(&str, i32, i64)> =
+            idle.iter().map(|(s, next)| (s.topic.as_str(), s.partition, *next)).collect();
+        match self.plan.consumer.are_read(&asked) {
+            Ok(are_read) => {
+                for ((source, _), _) in idle.iter().zip(are_read).filter(|(_, is_read)| *is_read) {
+                    self.reading.is_idle(source);
+                }
+                self.idle.every = (self.idle.every * 2).min(IDLE_LATEST);
+            }
+            // They hold the watermark until brokers are there to be asked.
+            Err(_) => self.idle.every = IDLE_UNKNOWN,
+        }
+        self.idle.asked_at = Instant::now();
     }
 
     /// A record of this partition came past its queue: it is read again from where it stands.

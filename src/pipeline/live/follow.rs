@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::super::CLUSTERS_MAX;
-use super::kafka::{self, Feed};
+use super::feed::Feed;
+use super::kafka;
 use super::{DISCOVER_EVERY, Follow, Grade, Live, LiveError, Plan};
 use crate::alert::SourceName;
 use crate::engine::matches::{ClusterId, SourceId};
@@ -104,8 +105,7 @@ impl Stream {
     }
 
     pub(super) fn take_notes(&mut self) -> Vec<String> {
-        let of_feed = self.feed.as_mut().map(Feed::take_notes);
-        of_feed.or_else(|| self.tail.as_mut().map(Tail::take_notes)).unwrap_or_default()
+        self.tail.as_mut().map(Tail::take_notes).unwrap_or_default()
     }
 
     /// What the journal keeps of it.

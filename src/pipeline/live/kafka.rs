@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::feed::Feed;
 use super::follow::Stream;
 pub(super) use super::partition_key::name_of;
 use super::partition_key::{group_of, key, position};
@@ -10,7 +11,6 @@ use super::{Grade, Live, LiveError};
 use crate::journal::StreamRow;
 use crate::kafka::{KafkaError, Lag, Rebalance, by_topic};
 use crate::sink::kafka::DeadTopic;
-use crate::source::Batch;
 use crate::source::kafka::{Consumer, Partition, Place, Wanted};
 use crate::source::replay::first_time;
 
@@ -20,6 +20,8 @@ const PARTITIONS_MAX: usize = 4096;
 const TELL_GROUP_EVERY: Duration = Duration::from_secs(1);
 /// How long brokers that do not answer are left alone.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The same, where they are asked for the ends of partitions that are silent.
+const ASK_ENDS_AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// How long a run that is to end waits for brokers that bring nothing.
 const ONCE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -50,80 +52,8 @@ pub(super) struct Membership {
     joined: bool,
     /// As they were told last.
     lags: Vec<Lag>,
-}
-
-/// Where a stream's records come from.
-pub(super) struct Feed {
-    /// Which of the groups.
-    membership: usize,
-    topic: String,
-    number: i32,
-    /// While it is ours.
-    partition: Option<Partition>,
-    /// The offset to go on with.
-    next: Option<i64>,
-    /// Whether it was taken from us since.
-    lost: bool,
-    /// What the commit that is under way says, what the journal says, and what the group was told.
-    gathered: Option<i64>,
-    stored: Option<i64>,
-    told: Option<i64>,
-    /// Whether its first record was looked at.
-    announced: bool,
-}
-
-impl Feed {
-    /// What a journal keeps of it.
-    pub(super) fn position(&self) -> String {
-        match self.next() {
-            Some(next) if self.lost => format!("{next} lost"),
-            Some(next) => next.to_string(),
-            None => String::new(),
-        }
-    }
-
-    fn next(&self) -> Option<i64> {
-        self.partition.as_ref().map(Partition::next).or(self.next)
-    }
-
-    /// Whether there are records that did not come yet.
-    pub(super) fn is_awaited(&self, once: bool) -> bool {
-        self.partition.as_ref().is_some_and(|p| if once { !p.is_past_start() } else { !p.is_at_end() })
-    }
-
-    /// The next block, as a batch, and the cluster that its header names.
-    pub(super) fn read(&mut self, buffer: Vec<u8>, once: bool) -> Option<(Batch, Option<String>)> {
-        let block = self.partition.as_mut()?.next_block(buffer, once)?;
-        let offset = block.records.first().map_or(0, |record| record.offset);
-        let batch = Batch {
-            offset,
-            bytes: block.bytes,
-            records: block.records,
-            oversized: block.oversized,
-            ..Batch::default()
-        };
-        Some((batch, block.cluster))
-    }
-
-    pub(super) fn take_notes(&mut self) -> Vec<String> {
-        self.partition.as_mut().map(Partition::take_notes).unwrap_or_default()
-    }
-
-    /// Whether it is known that nothing came for so long, and nothing is to come: a partition that is read to its end. One
-    /// cluster of it may be silent while others are busy; then it has to have been read to its end meanwhile.
-    pub(super) fn is_idle(&self, after: Duration) -> bool {
-        self.partition.as_ref().is_none_or(|partition| {
-            partition.is_at_end() || partition.at_end_since().is_some_and(|at| at.elapsed() < after)
-        })
-    }
-
-    pub(super) fn gather(&mut self) {
-        self.gathered = self.next();
-    }
-
-    pub(super) fn stored(&mut self) {
-        self.stored = self.gathered.or(self.stored);
-    }
+    /// When brokers are asked again where partitions end.
+    ask_ends_at: Instant,
 }
 
 impl Live<'_> {
@@ -139,6 +69,7 @@ impl Live<'_> {
             read_at: now,
             joined: false,
             lags: Vec::new(),
+            ask_ends_at: now,
         }));
         for at in 0..self.memberships.len() {
             let consumer = &self.memberships[at].group.consumer;
@@ -402,6 +333,24 @@ impl Live<'_> {
     pub(super) fn is_silent(&self, at: usize, after: Duration) -> bool {
         let stream = &self.streams[at];
         stream.idle_since.elapsed() >= after && self.reader(stream).feed.as_ref().is_none_or(|feed| feed.is_idle(after))
+    }
+
+    /// Whether brokers say that nothing came to the partition that a stream is read from. One whose broker is gone brings
+    /// nothing, but may have something.
+    pub(super) fn is_read_still(&mut self, at: usize) -> bool {
+        let Some(feed) = &self.reader(&self.streams[at]).feed else { return true };
+        let Some(partition) = &feed.partition else { return true };
+        let asked = [(feed.topic.as_str(), feed.number, partition.next())];
+        let at = feed.membership;
+        if Instant::now() < self.memberships[at].ask_ends_at {
+            return false;
+        }
+        let answer = self.memberships[at].group.consumer.are_read(&asked);
+        let is_read = answer.as_ref().is_ok_and(|read| read == &[true]);
+        if answer.is_err() {
+            self.memberships[at].ask_ends_at = Instant::now() + ASK_ENDS_AGAIN_AFTER;
+        }
+        is_read
     }
 
     /// Whether a partition tells of others and no more of this stream's cluster: it was read further than that by so much.

@@ -3,7 +3,7 @@
 /// How the keys of partitions begin.
 const KEY: &str = "kafka:";
 
-/// Reads what [`Feed::position`](super::kafka::Feed::position) wrote.
+/// Reads what [`Feed::position`](super::feed::Feed::position) wrote.
 pub(super) fn position(text: &str) -> (Option<i64>, bool) {
     let (next, lost) = text.split_once(' ').map_or((text, false), |(next, _)| (next, true));
     (next.parse().ok(), lost)

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::kafka::Feed;
+use super::feed::Feed;
 use super::{Grade, LAST_TRIES, Live, LiveError, PRUNE_EVERY, RETRY_AFTER};
 use crate::engine::matches::ClusterId;
 use crate::journal::JournalError;

@@ -73,9 +73,10 @@ impl Live<'_> {
         for at in 0..self.streams.len() {
             let stream = &self.streams[at];
             let twice_us = stream.lateness_us.max(0) * 2;
-            let silent = self.is_silent(at, Duration::from_micros(twice_us as u64))
-                || self.is_left_behind(at, twice_us.max(1_000_000));
-            if stream.ended || !silent {
+            let ended = stream.ended;
+            let silent = self.is_left_behind(at, twice_us.max(1_000_000))
+                || !ended && self.is_silent(at, Duration::from_micros(twice_us as u64)) && self.is_read_still(at);
+            if ended || !silent {
                 continue;
             }
             let stream = &mut self.streams[at];

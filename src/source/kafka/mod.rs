@@ -21,12 +21,19 @@ const LAGS_EVERY_MS: &str = "5000";
 /// What is fetched of a partition and not taken, in KiB, at most, unless the options say otherwise: one more record may
 /// come on top.
 const PREFETCH_KIB: &str = "1024";
+/// How soon it is fetched again where enough was fetched and then taken. librdkafka's own second leaves a partition empty for most
+/// of it.
+const FETCH_AGAIN_MS: &str = "5";
 /// How long it takes until the partitions of a member that is dead go to others, unless the options say otherwise.
 const SESSION_TIMEOUT_MS: &str = "10000";
 /// How often the same complaint is told.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 /// Complaints remembered, so that they are not told again.
 const TOLD_MAX: usize = 16;
+/// How long brokers are waited for that are asked where partitions end.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client is waited for that may ask for its token.
+const TOKEN_TIMEOUT: Duration = Duration::from_millis(10);
 /// Things done in one poll, at most.
 const POLLS_MAX: usize = 1000;
 
@@ -110,8 +117,11 @@ impl Consumer {
             ("isolation.level", "read_committed"),
             ("statistics.interval.ms", LAGS_EVERY_MS),
         ]);
-        for (name, value) in [("queued.max.messages.kbytes", PREFETCH_KIB), ("session.timeout.ms", SESSION_TIMEOUT_MS)]
-        {
+        for (name, value) in [
+            ("queued.max.messages.kbytes", PREFETCH_KIB),
+            ("fetch.queue.backoff.ms", FETCH_AGAIN_MS),
+            ("session.timeout.ms", SESSION_TIMEOUT_MS),
+        ] {
             if config.get(name).is_none() {
                 config.set(name, value);
             }
@@ -119,6 +129,8 @@ impl Consumer {
         let (context, notes) = Context::new(settings.connection.token_file.clone());
         let consumer: BaseConsumer<Context> =
             config.create_with_context(context).map_err(|error| settings.connection.no_client(error))?;
+        // A client that needs a token asks for it here, and talks to nobody before it has one. Nothing else can be there yet.
+        let _ = consumer.poll(TOKEN_TIMEOUT);
         Ok(Consumer { consumer: Arc::new(consumer), notes, settings, told: Vec::new(), fresh: Vec::new() })
     }
 
@@ -139,17 +151,16 @@ impl Consumer {
     /// Does what is due, without waiting. Gives the partitions of which a record came past their queues: they are to be
     /// read again from where they stand.
     pub fn poll(&mut self) -> Vec<(String, i32)> {
-        let mut complaints = Vec::new();
         let mut strays = Vec::new();
         for _ in 0..POLLS_MAX {
             match self.consumer.poll(Duration::ZERO) {
                 Some(Ok(message)) => strays.push((message.topic().to_owned(), message.partition())),
-                Some(Err(ClientError::PartitionEOF(_))) => {}
-                Some(Err(error)) => complaints.push(error.to_string()),
+                // The context was told, with the reason.
+                Some(Err(_)) => {}
                 None => break,
             }
         }
-        complaints.extend(self.notes.said.try_iter());
+        let complaints: Vec<String> = self.notes.said.try_iter().collect();
         complaints.into_iter().for_each(|complaint| self.complain(complaint));
         strays.dedup();
         strays
@@ -184,7 +195,8 @@ impl Consumer {
     /// The brokers cannot be asked, a regular expression is wrong, or a topic is not there.
     pub fn all_partitions(&self) -> Result<Vec<(String, i32)>, KafkaError> {
         let metadata = self.consumer.fetch_metadata(None, ANSWER_TIMEOUT);
-        let metadata = metadata.map_err(|error| self.no_answer("which topics there are", error))?;
+        let metadata =
+            metadata.map_err(|error| self.no_answer(format!("which topics there are{}", self.reasons()), error))?;
         let mut found = Vec::new();
         for wanted in &self.settings.topics {
             let pattern = wanted.starts_with('^').then(|| regex::Regex::new(wanted));
@@ -204,6 +216,16 @@ impl Consumer {
         found.sort();
         found.dedup();
         Ok(found)
+    }
+
+    /// What the client has said of why it has no answer, such as that its name or a certificate is not accepted.
+    fn reasons(&self) -> String {
+        for _ in 0..TOLD_MAX {
+            let _ = self.consumer.poll(Duration::ZERO);
+        }
+        let mut said: Vec<String> = self.notes.said.try_iter().collect();
+        said.dedup();
+        said.iter().map(|what| format!(" ({what})")).collect()
     }
 
     /// How far the group has read. A new group has no coordinator for a moment, nor has one whose broker is gone: it is asked
@@ -265,16 +287,41 @@ impl Consumer {
         Ok(partitions)
     }
 
-    /// Gives partitions back.
+    /// Gives partitions back. Those that were never taken are none of ours: the group waits for an answer all the same.
     ///
     /// # Errors
     /// The group has gone on without us.
     pub fn give_back(&self, partitions: &[(String, i32)]) -> Result<(), KafkaError> {
+        let taken = self.consumer.assignment().map_err(|error| self.moved(error))?;
         let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for (topic, partition) in partitions {
+        for (topic, partition) in partitions.iter().filter(|(t, n)| taken.find_partition(t, *n).is_some()) {
             list.add_partition(topic, *partition);
         }
         self.consumer.incremental_unassign(&list).map_err(|error| self.moved(error))
+    }
+
+    /// Asks which of these partitions, each with the offset to go on with, hold nothing that did not come.
+    ///
+    /// # Errors
+    /// One of the brokers does not answer.
+    pub fn are_read(&self, partitions: &[(&str, i32, i64)]) -> Result<Vec<bool>, KafkaError> {
+        let failed = |error| self.no_answer("where partitions end", error);
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for (topic, partition, _) in partitions {
+            list.add_partition_offset(topic, *partition, Offset::End).map_err(failed)?;
+        }
+        let ends = self.consumer.offsets_for_times(list, END_TIMEOUT).map_err(failed)?;
+        // What is given out, and records behind it that are not for us: the marks of transactions.
+        let positions = self.consumer.position().map_err(failed)?;
+        let offset_in = |list: &TopicPartitionList, topic: &str, partition| {
+            let found = list.find_partition(topic, partition).filter(|found| found.error().is_ok());
+            found.and_then(|found| found.offset().to_raw()).filter(|offset| *offset >= 0)
+        };
+        let is_read = |(topic, partition, next): &(&str, i32, i64)| {
+            let position = offset_in(&positions, topic, *partition).map_or(*next, |position| position.max(*next));
+            offset_in(&ends, topic, *partition).is_some_and(|end| end <= position)
+        };
+        Ok(partitions.iter().map(is_read).collect())
     }
 
     /// Reads a partition again from this offset on; what was fetched is forgotten.

@@ -73,7 +73,6 @@ pub struct Partition {
     /// Whether it was read to its end, and since when it is known that it was.
     at_end: bool,
     at_end_since: Option<Instant>,
-    notes: Vec<String>,
 }
 
 impl Partition {
@@ -95,7 +94,6 @@ impl Partition {
             held: None,
             at_end: false,
             at_end_since: None,
-            notes: Vec::new(),
         };
         if partition.next >= partition.end {
             partition.reach_end();
@@ -106,6 +104,15 @@ impl Partition {
     /// The offset of the next record that was not given out.
     pub fn next(&self) -> i64 {
         self.held.as_ref().map_or(self.next, |held| held.offset)
+    }
+
+    /// It was rewound: it goes on at this place.
+    pub fn restart(&mut self, place: Place) {
+        (self.next, self.end, self.held) = (place.next, place.end, None);
+        (self.at_end, self.at_end_since) = (false, None);
+        if self.next >= self.end {
+            self.reach_end();
+        }
     }
 
     /// Whether everything was given out that was there when it was taken.
@@ -121,11 +128,6 @@ impl Partition {
     /// When its end was reached last.
     pub fn at_end_since(&self) -> Option<Instant> {
         self.at_end_since
-    }
-
-    /// What people should know.
-    pub fn take_notes(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.notes)
     }
 
     /// The first record to come, if it is here.
@@ -172,7 +174,8 @@ impl Partition {
                     return Some(held);
                 }
                 Err(ClientError::PartitionEOF(_)) => self.reach_end(),
-                Err(error) => self.notes.push(format!("kafka {}/{}: {error}", self.topic, self.number)),
+                // The context was told, with the reason.
+                Err(_) => {}
             }
         }
     }
