@@ -4,6 +4,7 @@ mod actor;
 pub mod catalogue;
 mod credential;
 pub mod derived;
+pub mod escapes;
 mod exec;
 mod header;
 pub mod identity;

@@ -1,0 +1,92 @@
+//! The escapes of JSON's strings, read as the API server's decoder (Go's encoding/json) reads them.
+
+use super::structure::Flaw;
+
+/// Whether every escape in the inside of a string is one of JSON's.
+pub fn escapes_are_valid(inner: &[u8]) -> bool {
+    let mut rest = inner;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let length = match rest.get(at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+            Some(b'u') if rest.get(at + 2..at + 6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => 6,
+            _ => return false,
+        };
+        rest = &rest[at + length..];
+    }
+    true
+}
+
+/// Resolves the escapes of the inside of a string into `out`.
+///
+/// # Errors
+/// [`Flaw::Syntax`] for an escape that JSON does not have, [`Flaw::Utf8`] for bytes that are none.
+pub fn unescape(inner: &[u8], out: &mut String) -> Result<(), Flaw> {
+    let mut rest = inner;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        out.push_str(std::str::from_utf8(&rest[..at]).map_err(|_| Flaw::Utf8)?);
+        let byte = *rest.get(at + 1).ok_or(Flaw::Syntax)?;
+        rest = &rest[at + 2..];
+        match byte {
+            b'"' | b'\\' | b'/' => out.push(char::from(byte)),
+            b'b' => out.push('\u{8}'),
+            b'f' => out.push('\u{c}'),
+            b'n' => out.push('\n'),
+            b'r' => out.push('\r'),
+            b't' => out.push('\t'),
+            b'u' => {
+                let unit = hex4(rest)?;
+                rest = &rest[4..];
+                out.push(match unit {
+                    0xd800..=0xdbff => match low_surrogate(rest) {
+                        Some(low) => {
+                            rest = &rest[6..];
+                            let joined = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+                            char::from_u32(joined).unwrap_or(char::REPLACEMENT_CHARACTER)
+                        }
+                        None => char::REPLACEMENT_CHARACTER,
+                    },
+                    _ => char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER),
+                });
+            }
+            _ => return Err(Flaw::Syntax),
+        }
+    }
+    out.push_str(std::str::from_utf8(rest).map_err(|_| Flaw::Utf8)?);
+    Ok(())
+}
+
+fn low_surrogate(rest: &[u8]) -> Option<u32> {
+    let unit = hex4(rest.strip_prefix(b"\\u")?).ok()?;
+    (0xdc00..=0xdfff).contains(&unit).then_some(unit)
+}
+
+fn hex4(bytes: &[u8]) -> Result<u32, Flaw> {
+    let four = bytes.get(..4).ok_or(Flaw::Syntax)?;
+    four.iter().try_fold(0, |n, b| char::from(*b).to_digit(16).map(|d| n << 4 | d)).ok_or(Flaw::Syntax)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unescapes_as_the_api_server_does() {
+        for (inner, expected) in [
+            ("plain", Ok("plain")),
+            (r"a\u0026b\n\/", Ok("a&b\n/")),
+            (r"\ud83d\ude00", Ok("\u{1f600}")),
+            (r"\ud83d!", Ok("\u{fffd}!")),
+            (r"\ud83dA", Ok("\u{fffd}A")),
+            (r"\ude00", Ok("\u{fffd}")),
+            (r"\ud800\ud83d\ude00", Ok("\u{fffd}\u{1f600}")),
+            (r"\x", Err(Flaw::Syntax)),
+            (r"\u12g4", Err(Flaw::Syntax)),
+            (r"\u12", Err(Flaw::Syntax)),
+        ] {
+            let mut out = String::new();
+            let result = unescape(inner.as_bytes(), &mut out).map(|()| out.as_str());
+            assert_eq!(result, expected, "{inner}");
+            assert_eq!(escapes_are_valid(inner.as_bytes()), expected.is_ok(), "{inner}");
+        }
+    }
+}
