@@ -28,6 +28,9 @@ const BRIEF_TEXTS: usize = 7;
 /// How many of them, the last ones, are the actor's.
 const ACTOR_TEXTS: usize = 3;
 
+/// Bytes that are remembered beside what alerts list of an event: the time, and where its texts end.
+pub(super) const BESIDE_BRIEF: usize = size_of::<i64>() + size_of::<u32>();
+
 /// The texts in their order, but for those of the actor.
 pub(super) type Told<'a> = [Option<&'a str>; TEXTS - ACTOR_TEXTS];
 
@@ -172,9 +175,9 @@ impl Trace {
         bytes.get(..end).unwrap_or(bytes)
     }
 
-    /// Bytes it takes to remember what alerts list of the event: the texts, the time, and where they end.
+    /// Bytes it takes to remember what alerts list of the event.
     pub fn brief_size(&self) -> usize {
-        self.brief().len() + size_of::<i64>() + size_of::<u32>()
+        self.brief().len() + BESIDE_BRIEF
     }
 
     /// A trace from what [`Trace::brief`] gave, without the rest.

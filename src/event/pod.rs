@@ -134,16 +134,12 @@ impl<'a> Event<'a> {
 
     /// The keys that stand in the pod's specs; `None` if that cannot be told for sure.
     fn keys_of_pod(&self) -> Option<&'a KeySet> {
-        let malformed = self.malformed.get();
         let mut keys = KeySet::default();
-        let all = self.pod_specs().0.iter().try_for_each(|node| match node {
-            // What is written without white space takes one pass.
-            Node::Json(raw) => self.index(raw.start, 0, &mut keys).map(drop).or_else(|| self.add_keys(*raw, &mut keys)),
-            _ => None,
-        });
-        // Whoever walks into what is malformed says so.
-        self.malformed.set(malformed);
-        all.map(|()| &*self.arena.alloc(keys))
+        for node in self.pod_specs().0 {
+            let Node::Json(raw) = node else { return None };
+            self.index(raw.start, 0, &mut keys)?;
+        }
+        Some(&*self.arena.alloc(keys))
     }
 
     /// Adds the keys of the value at `at`, keeps the members of all objects in it and the elements of arrays, and says where
@@ -164,7 +160,10 @@ impl<'a> Event<'a> {
         let mut at = open + 1;
         let mut end = if *text.get(at)? == b'}' { Some(at + 1) } else { None };
         while end.is_none() {
-            let close = self.doc.structure.next_quote(at + 1).filter(|_| text[at] == b'"')?;
+            if *text.get(at)? != b'"' {
+                return None;
+            }
+            let close = self.doc.structure.next_quote(at + 1)?;
             if *text.get(close + 1)? != b':' {
                 return None;
             }
@@ -178,7 +177,6 @@ impl<'a> Event<'a> {
                 b'}' => end = Some(at),
                 _ => return None,
             }
-            text.get(at)?;
         }
         if self.kept.objects.get(open).is_none() {
             self.kept.objects.put(open, members.done(), self.arena);
@@ -212,37 +210,6 @@ impl<'a> Event<'a> {
             self.kept.arrays.put(open, elements.into_bump_slice(), self.arena);
         }
         end
-    }
-
-    fn add_keys(&self, raw: Raw, keys: &mut KeySet) -> Option<()> {
-        let mut todo = bumpalo::collections::Vec::new_in(self.arena);
-        todo.push(raw);
-        while let Some(raw) = todo.pop() {
-            match self.doc.kind(raw) {
-                Kind::Object => {
-                    let members = self.members(raw)?;
-                    for ((key, value), mark) in members.list.iter().zip(members.marks) {
-                        keys.add(*mark, || self.doc.name(*key).ok())?;
-                        if matches!(self.doc.kind(*value), Kind::Object | Kind::Array) {
-                            todo.push(*value);
-                        }
-                    }
-                }
-                Kind::Array => {
-                    for element in self.doc.elements(raw) {
-                        let element = element.ok()?;
-                        match self.doc.kind(element) {
-                            Kind::Object => todo.push(element),
-                            // A walk follows arrays in arrays only so far.
-                            Kind::Array => return None,
-                            _ => {}
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        Some(())
     }
 }
 

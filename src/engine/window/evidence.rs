@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::WindowStats;
 use crate::engine::matches::Trace;
+use crate::engine::trace::BESIDE_BRIEF;
 
 /// What alerts list of an event is copied into blocks of this size, so that the ring has what it says it has: no room
 /// between allocations, and nothing of what a trace carries besides.
@@ -62,7 +63,7 @@ impl Evidence {
     pub(super) fn push(&mut self, trace: &Trace, stats: &mut WindowStats) -> u64 {
         let (number, brief) = (self.next, trace.brief());
         self.next += 1;
-        self.bytes += brief.len() + size_of::<i64>() + size_of::<u32>();
+        self.bytes += brief.len() + BESIDE_BRIEF;
         let block = self.block(brief.len() + size_of::<i64>());
         block.bytes.extend_from_slice(&trace.time.to_le_bytes());
         block.bytes.extend_from_slice(brief);

@@ -52,15 +52,15 @@ impl Watermark {
         self.sources.entry(source).or_default().lateness = Some(lateness);
     }
 
-    /// What a source that has come to `known` lets pass.
-    fn bound(&self, source: Option<&Progress>, known: i64) -> i64 {
-        known.saturating_sub(source.and_then(|s| s.lateness).unwrap_or(self.lateness))
+    /// How far behind their front a source's matches may be.
+    fn lateness_of(&self, source: Option<&Progress>) -> i64 {
+        source.and_then(|s| s.lateness).unwrap_or(self.lateness)
     }
 
     /// The least of what the running sources let pass, but for one.
     fn slowest(&self, but: Option<SourceId>) -> Option<i64> {
         let running = self.sources.iter().filter(|(id, s)| Some(**id) != but && !s.ended);
-        running.filter_map(|(_, s)| Some(self.bound(Some(s), s.known()?))).min()
+        running.filter_map(|(_, s)| Some(s.known()?.saturating_sub(self.lateness_of(Some(s))))).min()
     }
 
     /// A batch of this source is there: it counts again, even if it had ended.
@@ -83,8 +83,7 @@ impl Watermark {
     /// absorbed.
     pub(super) fn pace(&self, source: SourceId) -> Pace {
         let progress = self.sources.get(&source);
-        let lateness = progress.and_then(|s| s.lateness).unwrap_or(self.lateness);
-        Pace { known: progress.and_then(Progress::known), lateness }
+        Pace { known: progress.and_then(Progress::known), lateness: self.lateness_of(progress) }
     }
 
     /// The watermark as it stands when a source of this pace has come to `front` and the others let pass `others`.
