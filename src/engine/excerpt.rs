@@ -177,7 +177,10 @@ fn capture(event: &Event<'_>, id: CaptureId, field: &Field, recorder: &mut Recor
     look_up_all(field, event, &mut |text| {
         values += 1;
         if values <= VALUES_MAX {
-            recorder.value(id, hashes.of(text), Some(text).filter(|_| !secret));
+            match secret {
+                true => recorder.value(id, hash128([text.as_bytes()]), None),
+                false => recorder.value(id, hashes.of(text), Some(text)),
+            }
         }
     });
     values.saturating_sub(VALUES_MAX) as u64
@@ -204,8 +207,22 @@ struct Hashed {
     hash: u128,
 }
 
+/// The hash of an address that is short enough is its text: no two have the same, and there are too many of them to be
+/// remembered. Not for secrets.
+fn of_address(text: &[u8]) -> Option<u128> {
+    let is_address = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'.' | b':');
+    if text.len() >= size_of::<u128>() || !text.iter().all(is_address) || !text.iter().any(|byte| b".:".contains(byte))
+    {
+        return None;
+    }
+    Some(text.iter().fold(text.len() as u128, |hash, byte| hash << 8 | u128::from(*byte)))
+}
+
 impl Hashes {
     fn of(&mut self, text: &str) -> u128 {
+        if let Some(hash) = of_address(text.as_bytes()) {
+            return hash;
+        }
         let length = text.len();
         if length > HASHED_MAX {
             return hash128([text.as_bytes()]);
@@ -311,6 +328,25 @@ mod tests {
         for text in texts.iter().chain(&texts).chain(&[String::new()]) {
             assert_eq!(hashes.of(text), hash128([text.as_bytes()]), "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_is_its_own_hash() {
+        let mut hashes = Hashes::default();
+        for (text, is_own) in [
+            ("10.0.0.1", true),
+            ("255.255.255.255", true),
+            ("fd00::1", true),
+            ("2001:db8::1:2:3", true),
+            ("2001:db8::1:2:34", false),
+            ("deadbeef", false),
+            ("10.0.0.x", false),
+            ("", false),
+        ] {
+            assert_eq!(hashes.of(text) != hash128([text.as_bytes()]), is_own, "{text}");
+        }
+        let all = ["1.2.3.4", "01.2.3.4", "1.2.3.40", "1:2", "1::2", ".", ".."].map(|text| hashes.of(text));
+        assert_eq!(std::collections::BTreeSet::from(all).len(), all.len());
     }
 
     #[test]

@@ -16,27 +16,28 @@ pub fn escapes_are_valid(inner: &[u8]) -> bool {
     true
 }
 
-/// Resolves the escapes of the inside of a string into `out`.
+/// The inside of a string with its escapes resolved.
 ///
 /// # Errors
 /// [`Flaw::Syntax`] for an escape that JSON does not have, [`Flaw::Utf8`] for bytes that are none.
-pub fn unescape(inner: &[u8], out: &mut String) -> Result<(), Flaw> {
+pub fn unescape(inner: &[u8]) -> Result<String, Flaw> {
+    let mut out = Vec::with_capacity(inner.len());
     let mut rest = inner;
     while let Some(at) = memchr::memchr(b'\\', rest) {
-        out.push_str(std::str::from_utf8(&rest[..at]).map_err(|_| Flaw::Utf8)?);
+        out.extend_from_slice(&rest[..at]);
         let byte = *rest.get(at + 1).ok_or(Flaw::Syntax)?;
         rest = &rest[at + 2..];
         match byte {
-            b'"' | b'\\' | b'/' => out.push(char::from(byte)),
-            b'b' => out.push('\u{8}'),
-            b'f' => out.push('\u{c}'),
-            b'n' => out.push('\n'),
-            b'r' => out.push('\r'),
-            b't' => out.push('\t'),
+            b'"' | b'\\' | b'/' => out.push(byte),
+            b'b' => out.push(0x8),
+            b'f' => out.push(0xc),
+            b'n' => out.push(b'\n'),
+            b'r' => out.push(b'\r'),
+            b't' => out.push(b'\t'),
             b'u' => {
                 let unit = hex4(rest)?;
                 rest = &rest[4..];
-                out.push(match unit {
+                let read = match unit {
                     0xd800..=0xdbff => match low_surrogate(rest) {
                         Some(low) => {
                             rest = &rest[6..];
@@ -46,13 +47,14 @@ pub fn unescape(inner: &[u8], out: &mut String) -> Result<(), Flaw> {
                         None => char::REPLACEMENT_CHARACTER,
                     },
                     _ => char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER),
-                });
+                };
+                out.extend_from_slice(read.encode_utf8(&mut [0; 4]).as_bytes());
             }
             _ => return Err(Flaw::Syntax),
         }
     }
-    out.push_str(std::str::from_utf8(rest).map_err(|_| Flaw::Utf8)?);
-    Ok(())
+    out.extend_from_slice(rest);
+    String::from_utf8(out).map_err(|_| Flaw::Utf8)
 }
 
 fn low_surrogate(rest: &[u8]) -> Option<u32> {
@@ -83,9 +85,8 @@ mod tests {
             (r"\u12g4", Err(Flaw::Syntax)),
             (r"\u12", Err(Flaw::Syntax)),
         ] {
-            let mut out = String::new();
-            let result = unescape(inner.as_bytes(), &mut out).map(|()| out.as_str());
-            assert_eq!(result, expected, "{inner}");
+            let result = unescape(inner.as_bytes());
+            assert_eq!(result.as_deref().map_err(|flaw| *flaw), expected, "{inner}");
             assert_eq!(escapes_are_valid(inner.as_bytes()), expected.is_ok(), "{inner}");
         }
     }

@@ -177,9 +177,7 @@ impl<'a> Doc<'a> {
         if memchr::memchr(b'\\', inner).is_none() {
             return std::str::from_utf8(inner).map(Cow::Borrowed).map_err(|_| Flaw::Utf8);
         }
-        let mut out = String::with_capacity(inner.len());
-        unescape(inner, &mut out)?;
-        Ok(Cow::Owned(out))
+        unescape(inner).map(Cow::Owned)
     }
 
     /// The name of the member whose key stands at `raw`, escapes resolved.

@@ -34,9 +34,14 @@ impl Chain {
         }
     }
 
-    /// Time of the last match.
-    pub(super) fn newest(&self) -> i64 {
-        self.newest
+    /// The newest start of any prefix as seen from `now`, when matches of the same time may still come; [`i64::MIN`] if
+    /// there is none.
+    pub(super) fn alive(&self, now: i64) -> i64 {
+        let begins = |(_, positions): &Fresh| positions.contains(&0);
+        if now == self.newest || self.fresh.iter().any(begins) {
+            return self.newest;
+        }
+        self.starts.iter().copied().max().unwrap_or(NEVER)
     }
 
     /// Takes a match in; times never go back.

@@ -6,7 +6,6 @@ use smallvec::SmallVec;
 
 use super::plan::{Column, Field, Hop, Plan, Plans};
 use crate::engine::matches::{Captured, ClusterId, Trace, Value};
-use crate::event::identity::hash128;
 
 /// A value of a match, wherever it was found.
 #[derive(Debug, Clone, Copy)]
@@ -111,7 +110,7 @@ fn single<'a>(plans: &Plans, plan: &Plan, positions: &[u16], signal: Signal<'a>)
         [field] => SmallVec::from_elem(plan.counted(&only(field)?)?, 1),
         _ => return None,
     };
-    Some(Hit { key: key(&values, signal.cluster), values, positions: SmallVec::from_elem(*position, 1), tuples })
+    Some(Hit { key: key(plans, &values, signal.cluster), values, positions: SmallVec::from_elem(*position, 1), tuples })
 }
 
 fn several<'a>(
@@ -129,14 +128,14 @@ fn several<'a>(
         if !counted.is_empty() {
             cross(plans, counted, signal, limit, cut, |tuple| match tuple {
                 [only] => tuples.extend(plan.counted(only)),
-                _ => tuples.push(key(tuple, None)),
+                _ => tuples.push(key(plans, tuple, None)),
             });
             if tuples.is_empty() {
                 continue;
             }
         }
         cross(plans, &plan.group_fields[usize::from(position)], signal, limit, cut, |values| {
-            let key = key(values, signal.cluster);
+            let key = key(plans, values, signal.cluster);
             match hits.iter_mut().find(|h| h.key == key) {
                 // The same input at another position: one match, whatever it stands for.
                 Some(hit) => {
@@ -201,16 +200,12 @@ fn cross<'a>(
     }
 }
 
-/// One hash for a tuple of values. A single value is its own: it is a BLAKE3 already.
-pub(super) fn key(values: &[Found<'_>], cluster: Option<ClusterId>) -> u128 {
-    if let ([only], None) = (values, cluster) {
-        return only.hash();
+/// One key for a tuple of values. A single value has its own: it is a BLAKE3 already.
+#[inline]
+pub(super) fn key(plans: &Plans, values: &[Found<'_>], cluster: Option<ClusterId>) -> u128 {
+    match (values, cluster) {
+        ([only], None) => only.hash(),
+        ([], None) => 0,
+        _ => plans.mixer.key(cluster.map_or(u64::MAX, u64::from), values.iter().map(Found::hash)),
     }
-    if values.is_empty() && cluster.is_none() {
-        return 0;
-    }
-    // A plain combination of hashes would let whoever chooses the values find two tuples that collide.
-    let cluster = cluster.map_or(u64::MAX, u64::from).to_le_bytes();
-    let hashes: SmallVec<[[u8; 16]; 4]> = values.iter().map(|value| value.hash().to_le_bytes()).collect();
-    hash128(std::iter::once(&cluster[..]).chain(hashes.iter().map(|hash| &hash[..])))
 }

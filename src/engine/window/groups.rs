@@ -8,6 +8,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use smallvec::SmallVec;
 
 use super::fan::Hit;
 use super::plan::{Kind, Plan};
@@ -38,6 +39,20 @@ pub(super) struct Groups {
     numbers: usize,
     /// While no more groups are admitted: when it is worth looking again for some that are over.
     next_try: i64,
+    /// Of an order: what came before anything that begins it, at the newest time.
+    early: Vec<Early>,
+}
+
+/// Matches that wait for what begins their order at the same time; beyond, they get groups at once.
+const EARLY_MAX: usize = 64;
+
+/// A match of an order whose group has not begun. It counts only if what begins the order happens at the same time.
+#[derive(Debug)]
+struct Early {
+    key: [u64; 2],
+    time: i64,
+    number: u64,
+    positions: SmallVec<[u16; 2]>,
 }
 
 /// A match to be fed to a group: its time and its evidence number.
@@ -56,6 +71,7 @@ impl Groups {
             next_sweep: i64::MIN,
             numbers: 0,
             next_try: i64::MIN,
+            early: Vec::new(),
         }
     }
 
@@ -82,7 +98,7 @@ impl Groups {
             self.next_try = now.saturating_add(plan.timespan / 16).saturating_add(1);
         }
         let full = self.places.len() >= settings.keys_max;
-        let Groups { places, seed, kept, numbers, .. } = self;
+        let Groups { places, seed, kept, numbers, early, .. } = self;
         let same = |place: &u32| kept.get(*place).is_some_and(|k| k.key == key);
         let rehash = |place: &u32| kept.get(*place).map_or(0, |k| seed.hash_one(k.key));
         let (place, verdict) = match places.entry(hash, same, rehash) {
@@ -93,6 +109,7 @@ impl Groups {
                 }
                 (*entry.get(), group.feed(plan, now, number, hit))
             }
+            Entry::Vacant(_) if waits(early, plan, key, fed, hit) => return None,
             Entry::Vacant(_) if full => {
                 stats.keys_saturated[index] += 1;
                 // What there is no room to remember is told rather than kept silent.
@@ -100,7 +117,9 @@ impl Groups {
             }
             Entry::Vacant(entry) => {
                 stats.live_keys[index] += 1;
-                let (group, verdict) = Group::first(plan, now, number, hit);
+                let early = early.iter().filter(|early| (early.time, early.key) == (now, key));
+                let early = early.map(|early| (early.number, &*early.positions));
+                let (group, verdict) = Group::first(plan, now, number, hit, early);
                 let place = kept.put(Kept { key, group });
                 entry.insert(place);
                 (place, verdict)
@@ -142,6 +161,21 @@ impl Groups {
         // Twice in a timespan: each group is looked at a few times for every match of it.
         self.next_sweep = now.saturating_add(plan.timespan / 2).saturating_add(1);
     }
+}
+
+/// Whether the match, the first of its group, is none that can begin the group's order: then it waits, if there is room.
+fn waits(early: &mut Vec<Early>, plan: &Plan, key: [u64; 2], fed: Fed, hit: &Hit<'_>) -> bool {
+    if !matches!(plan.kind, Kind::Ordered) || hit.positions.contains(&0) {
+        return false;
+    }
+    if early.first().is_some_and(|early| early.time != fed.time) {
+        early.clear();
+    }
+    let room = early.len() < EARLY_MAX;
+    if room {
+        early.push(Early { key, time: fed.time, number: fed.number, positions: hit.positions.clone() });
+    }
+    room
 }
 
 /// States by their places. All blocks but the last are full.

@@ -22,6 +22,7 @@ mod fan;
 mod groups;
 mod lane;
 mod learning;
+mod mixer;
 mod numbers;
 mod output;
 mod plan;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::fan::Found;
+use super::mixer::Mixer;
 use crate::engine::CaptureTable;
 use crate::engine::captures::fields_of;
 use crate::engine::matches::{CaptureId, Trace, Value};
@@ -129,12 +130,17 @@ pub(super) struct Plans {
     pub(super) of_correlation: Vec<Readers>,
     /// Per rule: whether its matches are [sightings](crate::engine::sightings).
     sighting: Vec<bool>,
+    /// Makes one key of several values.
+    pub(super) mixer: Mixer,
 }
 
 impl Plans {
     pub(super) fn new(set: &RuleSet, captures: &CaptureTable) -> Self {
+        let correlations: Vec<Plan> = set.correlations.iter().map(|c| plan(c, captures)).collect();
+        let tuples = correlations.iter().flat_map(|plan| plan.group_fields.iter().chain(&plan.counted_fields));
         let mut plans = Plans {
-            correlations: set.correlations.iter().map(|c| plan(c, captures)).collect(),
+            mixer: Mixer::new(tuples.map(Vec::len).max().unwrap_or(0)),
+            correlations,
             of_rule: set.rules.iter().map(|_| Readers::default()).collect(),
             of_correlation: set.correlations.iter().map(|_| Readers::default()).collect(),
             sighting: sightings::quanta(set).into_iter().map(|quantum| quantum > 0).collect(),

@@ -81,8 +81,15 @@ impl Group {
         Group::One(One { value: [0; 2], time: NEVER, number: NonZeroU64::MIN })
     }
 
-    /// The state after a first match, and the verdict on it.
-    pub(super) fn first(plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) -> (Self, Option<Verdict>) {
+    /// The state after a first match, and the verdict on it. Before it come those of an order that waited for it: evidence
+    /// numbers and positions.
+    pub(super) fn first<'e>(
+        plan: &Plan,
+        time: i64,
+        number: u64,
+        hit: &Hit<'_>,
+        early: impl Iterator<Item = (u64, &'e [u16])>,
+    ) -> (Self, Option<Verdict>) {
         if let Some(one) = One::of(plan, time, number, hit) {
             return (Group::One(one), None);
         }
@@ -90,6 +97,9 @@ impl Group {
             return (Group::One(One::sighted(plan, time)), Some(Verdict::of_one(time, number)));
         }
         let mut whole = Whole::new(plan);
+        if let Shape::Ordered(chain) = &mut whole.shape {
+            early.for_each(|(number, positions)| chain.add(time, number, positions));
+        }
         let verdict = whole.feed(plan, time, number, hit);
         (Group::Whole(Box::new(whole)), verdict)
     }
@@ -235,7 +245,8 @@ impl Whole {
             Shape::Values(values) => values.last().map_or(NEVER, |v| v.1.0),
             Shape::Numbers(numbers) => numbers.newest().unwrap_or(NEVER),
             Shape::All(slots) => slots.iter().map(|s| s.0).max().unwrap_or(NEVER),
-            Shape::Ordered(chain) => chain.newest(),
+            // Without a start that lives the order begins anew, but an episode may go on.
+            Shape::Ordered(chain) => chain.alive(now).max(self.last_held),
         };
         // Whatever holds next begins anew then, so `realert` does not matter.
         now.saturating_sub(last) > plan.timespan && now.saturating_sub(self.last_fired) >= plan.suppress

@@ -64,6 +64,9 @@ pub(super) struct Windows {
     scopes: Vec<Scopes>,
     absences: Absences,
     evidence: Evidence,
+    /// What the run feeds, kept for its memory.
+    ready: Vec<Task>,
+    /// What is fed by what fired in this run.
     tasks: BinaryHeap<Reverse<Task>>,
     /// Per item of the run: its evidence number, once it has one.
     numbers: Vec<Option<u64>>,
@@ -77,6 +80,7 @@ impl Windows {
             scopes: plans.correlations.iter().map(|_| Scopes::new()).collect(),
             absences: Absences::default(),
             evidence: Evidence::new(settings.evidence_bytes_max),
+            ready: Vec::new(),
             tasks: BinaryHeap::new(),
             numbers: Vec::new(),
         }
@@ -99,24 +103,26 @@ impl Windows {
         fired.clear();
         self.numbers.clear();
         self.numbers.resize(run.len(), None);
-        if let [item] = run {
-            // Readers stand in their order already. What one of them feeds by firing comes behind it, but perhaps before
-            // the next.
+        let mut ready = std::mem::take(&mut self.ready);
+        for (index, item) in run.iter().enumerate() {
             let from = item.origin();
-            for (reader, entry) in (0u32..).zip(self.readers(plans, from)) {
-                let task = Task::of(entry, reader, from, 0, None, 0);
-                while self.tasks.peek().is_some_and(|Reverse(earlier)| *earlier < task)
-                    && let Some(Reverse(earlier)) = self.tasks.pop()
-                {
-                    self.feed(plans, settings, run, &earlier, stats, fired);
-                }
-                self.feed(plans, settings, run, &task, stats, fired);
-            }
-        } else {
-            for (index, item) in run.iter().enumerate() {
-                self.enqueue(plans, item.origin(), index, None);
-            }
+            let readers = (0u32..).zip(self.readers(plans, from));
+            ready.extend(readers.map(|(reader, entry)| Task::of(entry, reader, from, index, None, index as u32)));
         }
+        // The readers of one match stand in their order already.
+        if run.len() > 1 {
+            ready.sort_unstable();
+        }
+        for task in ready.drain(..) {
+            // What one of them feeds by firing comes behind it, but perhaps before the next.
+            while self.tasks.peek().is_some_and(|Reverse(earlier)| *earlier < task)
+                && let Some(Reverse(earlier)) = self.tasks.pop()
+            {
+                self.feed(plans, settings, run, &earlier, stats, fired);
+            }
+            self.feed(plans, settings, run, &task, stats, fired);
+        }
+        self.ready = ready;
         while let Some(Reverse(task)) = self.tasks.pop() {
             self.feed(plans, settings, run, &task, stats, fired);
         }
@@ -130,10 +136,11 @@ impl Windows {
         readers.map_or(&[], |r| if self.across { &r.across } else { &r.local })
     }
 
-    fn enqueue(&mut self, plans: &Plans, from: Origin, item: usize, fired: Option<usize>) {
-        let serial = fired.map_or(item, |f| self.numbers.len() + f) as u32;
+    /// What a correlation that fired feeds.
+    fn enqueue(&mut self, plans: &Plans, from: Origin, item: usize, fired: usize) {
+        let serial = (self.numbers.len() + fired) as u32;
         for (reader, entry) in (0u32..).zip(self.readers(plans, from)) {
-            self.tasks.push(Reverse(Task::of(entry, reader, from, item, fired, serial)));
+            self.tasks.push(Reverse(Task::of(entry, reader, from, item, Some(fired), serial)));
         }
     }
 
@@ -181,7 +188,7 @@ impl Windows {
         for hit in &hits {
             let fed = Fed { time: item.time, number };
             let verdict = self.groups[index].feed(plan, index, settings, fed, hit, stats);
-            let learned = self.learned(plan, index, settings, fed, hit, signal.cluster, stats);
+            let learned = self.learned(plans, index, settings, fed, hit, signal.cluster, stats);
             let Some(verdict) = verdict.filter(|_| learned) else { continue };
             let hop = Hop {
                 correlation: task.correlation,
@@ -190,7 +197,7 @@ impl Windows {
             };
             let firing = self.firing(plan, settings, item, number, &hop, verdict);
             fired.push(Fired { firing, hop: Arc::new(hop), item: task.item });
-            self.enqueue(plans, Origin::Correlation(task.correlation), task.item, Some(fired.len() - 1));
+            self.enqueue(plans, Origin::Correlation(task.correlation), task.item, fired.len() - 1);
         }
     }
 
@@ -199,7 +206,7 @@ impl Windows {
     #[allow(clippy::too_many_arguments)]
     fn learned(
         &mut self,
-        plan: &Plan,
+        plans: &Plans,
         index: usize,
         settings: &Settings,
         fed: Fed,
@@ -207,8 +214,9 @@ impl Windows {
         cluster: Option<ClusterId>,
         stats: &mut WindowStats,
     ) -> bool {
+        let plan = &plans.correlations[index];
         let Kind::New { learning, scope } = plan.kind else { return true };
-        let scope = key(&hit.values[..scope], cluster);
+        let scope = key(plans, &hit.values[..scope], cluster);
         let times = Times { learning, timespan: plan.timespan, quantum: plan.quantum };
         let learned = self.scopes[index].feed(scope, fed.time, times, settings.keys_max);
         stats.keys_saturated[index] += u64::from(learned.is_none());
