@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::engine::matches::{ClusterId, Excerpt, Firing, Origin, SourceId, Trace};
+use crate::event::identity::hash128;
 use crate::event::time::{format_micros, parse_micros};
 use crate::rules::expr::Span;
 use crate::rules::{CorrelationKind, Level, Meta, RuleSet};
@@ -328,26 +328,18 @@ fn source(names: &Names<'_>, id: SourceId, offset: u64) -> SourceInfo {
     }
 }
 
-/// The first 16 bytes of a SHA-256 over length-prefixed parts, in hex: a repeat has the same id everywhere.
+/// A hash of what fired, where, and of what: a repeat has the same id everywhere.
 fn id(firing: &Firing, names: &Names<'_>) -> String {
-    let mut hash = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    };
-    part(meta(firing.origin, names.rules).id.as_bytes());
     let across = match firing.origin {
         Origin::Correlation(index) => names.rules.correlations[index as usize].across_clusters,
         Origin::Rule(_) => false,
     };
     // A correlation that mixes clusters has one id, whichever cluster the deciding match came from.
-    part(if across { b"" } else { cluster(names, firing.cluster).as_bytes() });
-    for (_, value) in &firing.group {
-        part(&value.hash.to_be_bytes());
-    }
-    part(&firing.identity);
-    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('?');
-    hash.finalize()[..16].iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+    let cluster = if across { "" } else { cluster(names, firing.cluster) };
+    let group: Vec<[u8; 16]> = firing.group.iter().map(|(_, value)| value.hash.to_be_bytes()).collect();
+    let first = [meta(firing.origin, names.rules).id.as_bytes(), cluster.as_bytes()];
+    let parts = first.into_iter().chain(group.iter().map(|hash| &hash[..])).chain([&firing.identity[..]]);
+    format!("{:032x}", hash128(parts))
 }
 
 fn owned(text: &Option<Box<str>>) -> Option<String> {

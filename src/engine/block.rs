@@ -12,9 +12,9 @@ use crate::rules::expr::{Each, Quantifier};
 /// A compiled array block.
 #[derive(Debug)]
 pub struct Block {
-    field: Field,
+    pub(super) field: Field,
     quantifier: Quantifier,
-    condition: Condition,
+    pub(super) condition: Condition,
 }
 
 impl Block {

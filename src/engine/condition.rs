@@ -135,6 +135,38 @@ impl Condition {
         }
     }
 
+    /// Whether the verdict follows from the pod's spec and from what was done.
+    pub(super) fn is_of_pod(&self) -> bool {
+        self.reads_no_more_than_pods() && self.reads_pods()
+    }
+
+    fn reads_no_more_than_pods(&self) -> bool {
+        match self {
+            Condition::Const(_) => true,
+            Condition::And(parts) | Condition::Or(parts) => parts.iter().all(Condition::reads_no_more_than_pods),
+            Condition::Not(part) => part.reads_no_more_than_pods(),
+            Condition::Test(check) => {
+                let of_member = check.field.root == Root::Member;
+                check.references.is_empty()
+                    && (of_member || check.facet == Some(Facet::Deed) || check.field.is_of_pod_spec())
+            }
+            Condition::Each(block) => {
+                let of_member = block.field.root == Root::Member;
+                (of_member || block.field.is_of_pod_spec()) && block.condition.reads_no_more_than_pods()
+            }
+        }
+    }
+
+    fn reads_pods(&self) -> bool {
+        match self {
+            Condition::Const(_) => false,
+            Condition::And(parts) | Condition::Or(parts) => parts.iter().any(Condition::reads_pods),
+            Condition::Not(part) => part.reads_pods(),
+            Condition::Test(check) => check.field.is_of_pod_spec(),
+            Condition::Each(block) => block.field.is_of_pod_spec(),
+        }
+    }
+
     /// The verdict as far as it follows from the facet alone: unknown if the rest of the event has a say.
     pub(super) fn settle(&self, event: &Event<'_>, facet: Facet) -> Verdict {
         let all = |parts: &[Condition], decisive: Verdict| {

@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::HashTable;
 
+use crate::event::credential::ExtraKey;
 use crate::event::json::Kind;
 use crate::event::path::{Derived, Fast, Field, Part, Root};
 use crate::event::view::{Event, Slot};
@@ -87,16 +88,27 @@ impl Facet {
                 add(event.groups_raw().map_or(&[], |raw| event.doc().bytes(raw)));
                 add(event.slot_bytes(Slot::ImpersonatedUser));
                 add(event.slot_bytes(Slot::UserAgent));
+                // Of those that most have, a few bits each.
+                let mut usual = 0u64;
                 let sound = event.each_extra(&mut |key, value| {
-                    add(key);
-                    add(match event.doc().kind(value) {
+                    let bytes = event.doc().bytes(value);
+                    let shape: &[u8] = match event.doc().kind(value) {
                         Kind::Null => b"0",
                         _ if event.doc().is_list_of_one(value) => b"1",
                         // A path may lead into an object.
-                        _ if event.doc().bytes(value).contains(&b'{') => event.doc().bytes(value),
+                        _ if bytes.contains(&b'{') => bytes,
                         _ => b"1",
-                    });
+                    };
+                    match (key, shape) {
+                        (ExtraKey::Usual(number), [shape]) => usual |= u64::from(*shape) << (8 * number),
+                        (ExtraKey::Usual(number), _) => add(&[&[number], shape].concat()),
+                        (ExtraKey::Other(name), _) => {
+                            add(name);
+                            add(shape);
+                        }
+                    }
                 });
+                add(&usual.to_le_bytes());
                 add(if sound { b"1" } else { b"0" });
                 add(event.credential_kind());
             }
@@ -153,6 +165,8 @@ pub type Place = (u32, u64);
 /// Hashes of what an event shares with others, if they are known: the same hash, the same value.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Alike {
+    /// Of [`Facet::Deed`].
+    pub deed: Option<u64>,
     /// Of [`Facet::Actor`].
     pub actor: Option<u64>,
     /// Of [`Facet::Annotations`].

@@ -147,7 +147,7 @@ fn each<'a>(event: &Event<'a>, node: crate::event::walk::Node<'a>, take: &mut dy
 }
 
 /// Sets a bit.
-pub fn set(bits: &mut Bits, at: usize) {
+pub fn set(bits: &mut [u64], at: usize) {
     bits[at / 64] |= 1 << (at % 64);
 }
 

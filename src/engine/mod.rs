@@ -13,6 +13,7 @@ pub mod matches;
 pub mod necessary;
 mod networks;
 mod patterns;
+mod pods;
 pub mod program;
 pub mod sightings;
 pub mod text;

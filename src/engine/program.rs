@@ -12,6 +12,7 @@ use super::captures::CaptureTable;
 use super::condition::{Condition, Doubt, Verdict};
 use super::facets::{Alike, Cache, FACETS, Facet};
 use super::index::{Bits, Index, has, ones, set};
+use super::pods::Pods;
 use super::sightings;
 use crate::event::path::Field;
 use crate::event::view::Event;
@@ -33,6 +34,10 @@ pub struct Program {
     parts: Vec<Condition>,
     /// Per rule its parts, cheap ones first.
     of_rule: Vec<Box<[u32]>>,
+    /// Per part: its number among those that follow from the pod and the deed.
+    of_pod: Vec<Option<u32>>,
+    /// How many of these there are.
+    pod_parts: usize,
     /// Per facet: the parts that have a test of it, with the rules they belong to.
     of_facet: [Vec<(u32, Bits)>; FACETS],
     index: Index,
@@ -66,6 +71,7 @@ pub struct Picture {
     /// In what the event is like others.
     pub alike: Alike,
     cache: Cache,
+    pods: Pods,
     /// Per part: the event it was judged on last, and how.
     judged: Vec<(u64, Verdict, Missing)>,
     event: u64,
@@ -91,7 +97,12 @@ impl Program {
         let capture_fields = captures.fields.iter().map(|field| Field::parse(field)).collect();
         let of_facet = Facet::ALL.map(|facet| of_facet(facet, &parts, &of_rule, index.words()));
         let quanta = sightings::quanta(&rule_set);
+        let mut numbers = 0u32..;
+        let of_pod: Vec<Option<u32>> =
+            parts.iter().map(|part| part.is_of_pod().then(|| numbers.next()).flatten()).collect();
         Ok(Program {
+            pod_parts: of_pod.iter().flatten().count(),
+            of_pod,
             set: rule_set,
             captures,
             capture_fields,
@@ -129,7 +140,7 @@ impl Program {
         }
         let annotations =
             cache.place(Facet::Annotations, event, |words| self.meaning(Facet::Annotations, event, words));
-        *alike = Alike { actor: Some(actor.1.1), annotations: Some(annotations.1) };
+        *alike = Alike { deed: Some(deed.1.1), actor: Some(actor.1.1), annotations: Some(annotations.1) };
         let all = cache.meanings([deed, actor, place_, (Facet::Annotations, annotations)], rules, parts);
         candidates.iter_mut().zip(all[3].0).for_each(|(word, four)| *word &= four);
         let [one, two, three, four] = all.map(|(_, settled)| settled);
@@ -157,6 +168,7 @@ impl Program {
         picture.settled.resize(self.parts.len().div_ceil(64), 0);
         picture.judged.resize(self.parts.len(), (0, Verdict::False, Missing::default()));
         picture.event += 1;
+        picture.pods.begin();
     }
 
     /// Appends what the event's value of this facet means for every rule.
@@ -191,10 +203,9 @@ impl Program {
             let (part_verdict, missing) = if at == picture.event {
                 (known, missing)
             } else {
-                let fresh = Doubt::default();
-                let verdict = self.parts[part as usize].judge(event, &fresh);
-                picture.judged[part as usize] = (picture.event, verdict, fresh.get());
-                (verdict, fresh.get())
+                let judged = self.judge_part(part as usize, event, picture);
+                picture.judged[part as usize] = (picture.event, judged.0, judged.1);
+                judged
             };
             doubt.set(doubt.get().or(missing));
             match part_verdict {
@@ -204,6 +215,24 @@ impl Program {
             }
         }
         verdict
+    }
+
+    /// The verdict of one part, and why it is unknown.
+    fn judge_part(&self, part: usize, event: &Event<'_>, picture: &mut Picture) -> (Verdict, Missing) {
+        let Picture { pods, alike, .. } = picture;
+        if let Some(number) = self.of_pod[part]
+            && let Some(verdict) = pods.recall(event, alike.deed, number, self.pod_parts)
+        {
+            return (verdict, Missing::default());
+        }
+        let doubt = Doubt::default();
+        let verdict = self.parts[part].judge(event, &doubt);
+        if let Some(number) = self.of_pod[part]
+            && !doubt.get().any()
+        {
+            pods.note(event, alike.deed, number, self.pod_parts, verdict);
+        }
+        (verdict, doubt.get())
     }
 
     /// The verdict of one rule, with nothing known.

@@ -9,6 +9,14 @@ use super::walk::Node;
 /// Where `user.extra` tells credentials apart (Kubernetes 1.32 and later).
 const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
+/// A key of `user.extra`.
+pub(crate) enum ExtraKey<'k> {
+    /// One of those that service accounts have, where the API server writes it: its number there.
+    Usual(u8),
+    /// Any, as it stands.
+    Other(&'k [u8]),
+}
+
 impl<'a> Event<'a> {
     /// `user.extra` `authentication.kubernetes.io/credential-id`, as it stands.
     pub(super) fn credential(&self) -> Option<Raw> {
@@ -49,34 +57,34 @@ impl<'a> Event<'a> {
         Some(found)
     }
 
-    /// Shows `visit` the members of `user.extra`, keys as they stand. Whether they are well-formed.
-    pub(crate) fn each_extra(&self, visit: &mut dyn FnMut(&[u8], Raw)) -> bool {
+    /// Shows `visit` the members of `user.extra`. Whether they are well-formed.
+    pub(crate) fn each_extra(&self, visit: &mut impl FnMut(ExtraKey<'_>, Raw)) -> bool {
         let Some(extra) = self.extra_raw().filter(|raw| self.doc.kind(*raw) == Kind::Object) else { return true };
         // Walked once for both, unless a key is spelled in an unusual way.
         let (mut found, mut plain) = (None, true);
         // What service accounts have, in the order in which the API server writes it.
         let mut members = self.doc.members_in_order(extra);
         macro_rules! take {
-            ($($name:literal),* $(,)?) => {$(
+            ($($name:literal => $number:literal),* $(,)?) => {$(
                 if let Some(value) = members.take($name) {
-                    visit(&$name[1..$name.len() - 2], value);
+                    visit(ExtraKey::Usual($number), value);
                 }
             )*};
         }
         if let Some(value) = members.take(b"\"authentication.kubernetes.io/credential-id\":") {
-            visit(CREDENTIAL_ID.as_bytes(), value);
+            visit(ExtraKey::Usual(0), value);
             found = Some(value);
         }
         take! {
-            b"\"authentication.kubernetes.io/node-name\":",
-            b"\"authentication.kubernetes.io/node-uid\":",
-            b"\"authentication.kubernetes.io/pod-name\":",
-            b"\"authentication.kubernetes.io/pod-uid\":",
+            b"\"authentication.kubernetes.io/node-name\":" => 1,
+            b"\"authentication.kubernetes.io/node-uid\":" => 2,
+            b"\"authentication.kubernetes.io/pod-name\":" => 3,
+            b"\"authentication.kubernetes.io/pod-uid\":" => 4,
         }
         for member in members.rest() {
             let Ok((key, value)) = member else { return false };
             let name = &self.doc.text[key.start + 1..key.end - 1];
-            visit(name, value);
+            visit(ExtraKey::Other(name), value);
             plain &= !self.doc.structure.has_backslash(key.start + 1..key.end - 1);
             if name == CREDENTIAL_ID.as_bytes() {
                 found = Some(value);

@@ -63,31 +63,50 @@ fn prefix(length: usize) -> ([u8; 10], usize) {
 /// The first 16 bytes of the BLAKE3 of the parts, each prefixed with its length. Nobody can find two texts that collide,
 /// and it costs a fraction of SHA-256 where the processor has no instructions for that.
 pub fn hash128<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> u128 {
-    let (mut gathered, mut filled) = ([0; GATHERED], 0);
-    let mut whole: Option<blake3::Hasher> = None;
-    let mut add = |mut bytes: &[u8]| {
-        if bytes.len() > GATHERED - filled {
-            let hasher = whole.get_or_insert_with(blake3::Hasher::new);
-            hasher.update(&gathered[..filled]);
-            filled = 0;
-            if bytes.len() > GATHERED {
-                hasher.update(bytes);
-                bytes = &[];
-            }
-        }
-        gathered[filled..filled + bytes.len()].copy_from_slice(bytes);
-        filled += bytes.len();
-    };
+    let mut message = Message { gathered: [0; GATHERED], filled: 0, whole: None };
     for part in parts {
         let (prefix, length) = prefix(part.len());
-        add(&prefix[..length]);
-        add(part);
+        message.add(&prefix[..length]);
+        message.add(part);
     }
-    let hash = match whole {
-        None => blake3::hash(&gathered[..filled]),
-        Some(mut hasher) => hasher.update(&gathered[..filled]).finalize(),
-    };
-    hash.as_bytes().iter().take(16).fold(0, |half, byte| half << 8 | u128::from(*byte))
+    message.hash().as_bytes().iter().take(16).fold(0, |half, byte| half << 8 | u128::from(*byte))
+}
+
+/// A message that is being put together.
+struct Message {
+    gathered: [u8; GATHERED],
+    filled: usize,
+    /// Once it has become longer than what is gathered.
+    whole: Option<blake3::Hasher>,
+}
+
+impl Message {
+    #[inline(always)]
+    fn add(&mut self, bytes: &[u8]) {
+        match self.gathered.get_mut(self.filled..self.filled + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.filled += bytes.len();
+            }
+            None => self.add_long(bytes),
+        }
+    }
+
+    #[cold]
+    fn add_long(&mut self, bytes: &[u8]) {
+        let hasher = self.whole.get_or_insert_with(blake3::Hasher::new);
+        hasher.update(&self.gathered[..self.filled]);
+        hasher.update(bytes);
+        self.filled = 0;
+    }
+
+    fn hash(self) -> blake3::Hash {
+        let gathered = &self.gathered[..self.filled];
+        match self.whole {
+            None => blake3::hash(gathered),
+            Some(mut hasher) => hasher.update(gathered).finalize(),
+        }
+    }
 }
 
 #[cfg(test)]

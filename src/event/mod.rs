@@ -2,7 +2,7 @@
 
 mod actor;
 pub mod catalogue;
-mod credential;
+pub(crate) mod credential;
 pub mod derived;
 pub mod escapes;
 mod exec;

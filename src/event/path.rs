@@ -192,6 +192,11 @@ impl Field {
         Field::below("", Root::Anything, "")
     }
 
+    /// Whether the field is read from the pod's spec and nothing else.
+    pub fn is_of_pod_spec(&self) -> bool {
+        matches!(self.root, Root::Derived(Derived::PodSpec | Derived::Containers))
+    }
+
     /// Whether a look at the field may have to read a body.
     pub fn reads_body(&self) -> bool {
         matches!(

@@ -57,6 +57,14 @@ impl<'a> Event<'a> {
         *self.kept.pod_specs.get_or_init(|| self.keep(|event, visit| event.in_pod("spec", visit)))
     }
 
+    /// The pod's spec, if there is one that stands in the event as it is, and no other.
+    pub fn sole_pod_spec(&self) -> Option<Raw> {
+        match self.pod_specs() {
+            ([Node::Json(spec)], missing) if !missing.any() && !self.has_duplicate_keys() => Some(*spec),
+            _ => None,
+        }
+    }
+
     /// Regular, init and ephemeral containers of the pod's spec, each once.
     pub(super) fn containers(&self, visit: &mut Visit<'_, 'a>) -> Missing {
         let (members, missing) = self.all_containers();

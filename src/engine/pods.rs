@@ -1,0 +1,189 @@
+//! What parts of conditions said of a pod, for when the same pod comes again.
+//!
+//! Controllers write the same workload time and again: in a real log four of five pod specs had been there before. A part
+//! that reads nothing but the pod's spec and what was done says the same whenever both are the same.
+//!
+//! Invariant: only verdicts without any doubt are remembered, of specs that stand in the event as they are.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::RandomState;
+
+use super::condition::Verdict;
+use super::index::{has, set};
+use crate::event::view::Event;
+
+/// How many pods a worker remembers, by the last bits of their hash.
+const PODS: usize = 2048;
+
+/// Verdicts by pods. One per worker.
+#[derive(Debug, Default)]
+pub struct Pods {
+    /// Seeded at random, so that nobody can write pods that collide.
+    seed: RandomState,
+    /// Whose verdicts stand at a place; 0: nobody's.
+    keys: Vec<u64>,
+    /// Per place: which parts were judged, and which of them held.
+    verdicts: Vec<u64>,
+    /// The pod of the event at hand.
+    now: Now,
+}
+
+/// The pod of the event at hand.
+#[derive(Debug, Default, Clone, Copy)]
+enum Now {
+    /// Nobody asked yet.
+    #[default]
+    Unasked,
+    /// It has none that could be remembered.
+    None,
+    /// It has this key.
+    Pod(u64),
+}
+
+impl Pods {
+    /// The next event.
+    pub fn begin(&mut self) {
+        self.now = Now::Unasked;
+    }
+
+    /// What was said of the event's pod by the part with this number, of so many; `deed` is the hash of what was done.
+    pub fn recall(&mut self, event: &Event<'_>, deed: Option<u64>, number: u32, parts: usize) -> Option<Verdict> {
+        let key = self.key(event, deed)?;
+        let place = self.place(key)?;
+        let words = self.verdicts.get(place * words(parts)..)?;
+        let (judged, held) = words.split_at_checked(words_of_one(parts))?;
+        match (has(judged, number as usize), has(held, number as usize)) {
+            (false, _) => None,
+            (true, false) => Some(Verdict::False),
+            (true, true) => Some(Verdict::True),
+        }
+    }
+
+    /// Remembers what a part said of the event's pod.
+    pub fn note(&mut self, event: &Event<'_>, deed: Option<u64>, number: u32, parts: usize, verdict: Verdict) {
+        let Some(key) = self.key(event, deed) else { return };
+        self.keys.resize(PODS, 0);
+        self.verdicts.resize(PODS * words(parts), 0);
+        let at = key as usize % PODS;
+        let Some(words) = self.verdicts.get_mut(at * words(parts)..(at + 1) * words(parts)) else { return };
+        if self.keys[at] != key {
+            self.keys[at] = key;
+            words.fill(0);
+        }
+        let (judged, held) = words.split_at_mut(words_of_one(parts));
+        match verdict {
+            Verdict::Unknown => return,
+            Verdict::True => set(held, number as usize),
+            Verdict::False => {}
+        }
+        set(judged, number as usize);
+    }
+
+    fn place(&self, key: u64) -> Option<usize> {
+        let at = key as usize % PODS;
+        (*self.keys.get(at)? == key).then_some(at)
+    }
+
+    fn key(&mut self, event: &Event<'_>, deed: Option<u64>) -> Option<u64> {
+        if let Now::Unasked = self.now {
+            let key = deed.zip(event.sole_pod_spec()).map(|(deed, spec)| {
+                let mut hasher = self.seed.build_hasher();
+                hasher.write_u64(deed);
+                hasher.write(event.doc().bytes(spec));
+                hasher.finish().max(1)
+            });
+            self.now = key.map_or(Now::None, Now::Pod);
+        }
+        match self.now {
+            Now::Pod(key) => Some(key),
+            Now::None | Now::Unasked => None,
+        }
+    }
+}
+
+/// Words that a bit for each of the parts takes.
+fn words_of_one(parts: usize) -> usize {
+    parts.div_ceil(64)
+}
+
+/// Words that a pod takes.
+fn words(parts: usize) -> usize {
+    2 * words_of_one(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::condition::{Condition, Doubt};
+    use super::*;
+    use crate::event::walk::testing::with_event;
+    use crate::rules::expr::{Expr, Op, StrHow, StrOp, Test};
+
+    fn event(verb: &str, resource: &str, spec: &str) -> String {
+        format!(
+            r#"{{"level":"Request","verb":"{verb}","objectRef":{{"resource":"{resource}"}},"requestObject":{{"spec":{spec}}}}}"#
+        )
+    }
+
+    fn test(field: Option<&str>, op: Op) -> Expr {
+        Expr::Test(Test { field: field.map(str::to_owned), any_of: vec![op], span: Default::default() })
+    }
+
+    #[test]
+    fn remembers_by_pod_and_deed_and_only_what_is_certain() {
+        let mut pods = Pods::default();
+        let mut seen = |text: &str, deed: Option<u64>, note: Option<(u32, Verdict)>| {
+            with_event(text, |event| {
+                pods.begin();
+                if let Some((number, verdict)) = note {
+                    pods.note(event, deed, number, 70, verdict);
+                }
+                [0, 1, 69].map(|number| pods.recall(event, deed, number, 70))
+            })
+        };
+        let (spec, other) = (r#"{"hostPID":true}"#, r#"{"hostPID":false}"#);
+        let pod = event("create", "pods", spec);
+        assert_eq!(seen(&pod, Some(1), None), [None; 3]);
+        assert_eq!(seen(&pod, Some(1), Some((0, Verdict::True))), [Some(Verdict::True), None, None]);
+        let both = [Some(Verdict::True), None, Some(Verdict::False)];
+        assert_eq!(seen(&pod, Some(1), Some((69, Verdict::False))), both);
+        assert_eq!(seen(&pod, Some(1), Some((1, Verdict::Unknown))), both);
+        assert_eq!(seen(&event("create", "pods", other), Some(1), None), [None; 3]);
+        assert_eq!(seen(&pod, Some(2), None), [None; 3]);
+        assert_eq!(seen(&pod, None, Some((0, Verdict::True))), [None; 3]);
+        // The same again, though others came between.
+        assert_eq!(seen(&pod, Some(1), None), both);
+        for unsure in [
+            event("patch", "pods", spec),
+            event("create", "secrets", spec),
+            pod.replace(r#","requestObject""#, r#","responseObject":null,"other""#),
+            pod.replace(r#""verb""#, r#""verb":"get","verb""#),
+        ] {
+            assert_eq!(seen(&unsure, Some(1), Some((0, Verdict::True))), [None; 3], "{unsure}");
+        }
+    }
+
+    #[test]
+    fn knows_which_parts_follow_from_the_pod() {
+        let is = || Op::Str(StrOp { how: StrHow::Exact("x".into()), cased: false });
+        let of = |field: &str| test(Some(field), is());
+        for (expr, is_of_pod) in [
+            (of("k8s.podSpec.hostPID"), true),
+            (of("k8s.containers.image"), true),
+            (Expr::Or(vec![of("k8s.containers.image"), Expr::Not(of("verb").into())]), true),
+            (of("verb"), false),
+            (Expr::And(vec![of("k8s.containers.image"), of("user.username")]), false),
+            (Expr::Or(vec![of("k8s.containers.image"), of("k8s.podAnnotations")]), false),
+            (Expr::Or(vec![of("k8s.containers.image"), of("k8s.object.metadata.name")]), false),
+            (Expr::Or(vec![of("k8s.containers.image"), test(None, is())]), false),
+        ] {
+            assert_eq!(Condition::compile(&expr).unwrap().is_of_pod(), is_of_pod, "{expr:?}");
+        }
+        // A doubt is noted by nobody: the judge sees to that.
+        let doubt = Doubt::default();
+        let condition = Condition::compile(&of("k8s.podSpec.hostPID")).unwrap();
+        let patch = event("patch", "pods", r#"{"x":1}"#);
+        assert_eq!(with_event(&patch, |event| condition.judge(event, &doubt)), Verdict::Unknown);
+        assert!(doubt.get().any());
+    }
+}
