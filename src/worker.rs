@@ -220,6 +220,8 @@ pub struct Worker {
 struct Reused {
     picture: Picture,
     hits: Vec<u32>,
+    /// Per rule, of the batch at hand: requests where it is unknown because a body was dropped.
+    unknown: Vec<u64>,
     sightings: Sightings,
     keeper: Keeper,
 }
@@ -227,11 +229,12 @@ struct Reused {
 impl Worker {
     /// A worker for this program.
     pub fn new(program: Arc<Program>, settings: WorkerSettings) -> Worker {
+        let unknown = vec![0; program.set.rules.len()];
         Worker {
             program,
             settings,
             scratch: Scratch::default(),
-            reused: Reused::default(),
+            reused: Reused { unknown, ..Reused::default() },
             seed: FixedState::default(),
         }
     }
@@ -275,6 +278,9 @@ impl Worker {
                 .sum(),
         };
         job.reused.keeper.put_on_sheet(job.result.all_matches().map(|matched| &mut matched.trace));
+        for (rule, unknown) in (0u32..).zip(&mut job.reused.unknown).filter(|(_, unknown)| **unknown > 0) {
+            job.result.counts.unknown.insert(rule, std::mem::take(unknown));
+        }
         job.result.counts.lines += lines - u64::from(batch.goes_on && lines > 0);
         job.result.counts.bytes += batch.bytes.len() as u64;
         job.result
@@ -375,7 +381,7 @@ impl Job<'_> {
     /// Leaves the rules that hold in `reused.hits`.
     fn judge(&mut self, event: &Event<'_>) {
         let judged = self.is_judged(event);
-        let Reused { picture, hits, .. } = &mut *self.reused;
+        let Reused { picture, hits, unknown, .. } = &mut *self.reused;
         if self.settings.plain {
             self.program.look_at_all(judged, picture);
         } else {
@@ -387,7 +393,6 @@ impl Job<'_> {
             let mut word = picture.candidates[at];
             while word != 0 {
                 let rule = at * 64 + word.trailing_zeros() as usize;
-                word &= word - 1;
                 let doubt = Doubt::default();
                 let verdict = match self.settings.plain {
                     true => self.program.judge(rule, event, &doubt),
@@ -396,11 +401,14 @@ impl Job<'_> {
                 match verdict {
                     Verdict::True => hits.push(rule as u32),
                     Verdict::Unknown if doubt.get().dropped => {
-                        *self.result.counts.unknown.entry(rule as u32).or_default() += 1;
+                        unknown[rule] += 1;
                     }
                     Verdict::Unknown | Verdict::False => {}
                 }
                 malformed |= doubt.get().malformed;
+                // What was judged may have ruled out others.
+                word &= word - 1;
+                word &= picture.candidates[at];
             }
         }
         self.result.counts.malformed_body += u64::from(malformed);

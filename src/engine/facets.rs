@@ -15,7 +15,7 @@ use crate::event::view::{Event, Slot};
 use crate::rules::expr::{Op, StrHow, StrOp};
 
 /// A part of the header that comes again from event to event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Facet {
     /// Verb, resource, subresource, API group, code, outcome and stage, and whether the audit id is a UUID.
     Deed,

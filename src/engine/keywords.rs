@@ -41,7 +41,7 @@ fn folds(json: &[u8]) -> bool {
 }
 
 /// Words one of which has to stand in a text for the comparison to hold.
-fn words_of(op: &Op) -> Option<Vec<String>> {
+pub(super) fn words_of(op: &Op) -> Option<Vec<String>> {
     match op {
         Op::Str(StrOp {
             how: StrHow::Contains(word) | StrHow::Exact(word) | StrHow::Prefix(word) | StrHow::Suffix(word),

@@ -11,6 +11,7 @@ mod keywords;
 pub mod lookup;
 pub mod matches;
 pub mod necessary;
+mod needles;
 mod networks;
 mod patterns;
 mod pods;

@@ -12,6 +12,7 @@ use super::captures::CaptureTable;
 use super::condition::{Condition, Doubt, Verdict};
 use super::facets::{Alike, Cache, FACETS, Facet};
 use super::index::{Bits, Index, has, ones, set};
+use super::needles::{Found, Needles};
 use super::pods::Pods;
 use super::sightings;
 use crate::event::path::Field;
@@ -34,12 +35,14 @@ pub struct Program {
     parts: Vec<Condition>,
     /// Per rule its parts, cheap ones first.
     of_rule: Vec<Box<[u32]>>,
+    /// What many parts ask of one field.
+    needles: Needles,
     /// Per part: its number among those that follow from the pod and the deed.
     of_pod: Vec<Option<u32>>,
     /// How many of these there are.
     pod_parts: usize,
     /// Per facet: the parts that have a test of it, with the rules they belong to.
-    of_facet: [Vec<(u32, Bits)>; FACETS],
+    of_facet: [Vec<PartOfFacet>; FACETS],
     index: Index,
     /// Rules that are judged at any stage, because they name it.
     stage_rules: Bits,
@@ -72,6 +75,7 @@ pub struct Picture {
     pub alike: Alike,
     cache: Cache,
     pods: Pods,
+    found: Found,
     /// Per part: the event it was judged on last, and how.
     judged: Vec<(u64, Verdict, Missing)>,
     event: u64,
@@ -83,7 +87,7 @@ impl Program {
     /// # Errors
     /// The first rule whose regular expression is none, or larger than 1 MiB compiled.
     pub fn compile(rule_set: Arc<RuleSet>) -> Result<Program, CompileError> {
-        let (parts, of_rule) = Parts::of(&rule_set)?;
+        let (parts, of_rule, needles) = Parts::of(&rule_set)?;
         let exprs: Vec<&Expr> = rule_set.rules.iter().map(|rule| &rule.condition).collect();
         let index = Index::new(&exprs);
         let (mut stage_rules, mut all_rules) = (vec![0u64; index.words()], vec![0u64; index.words()]);
@@ -103,6 +107,7 @@ impl Program {
         Ok(Program {
             pod_parts: of_pod.iter().flatten().count(),
             of_pod,
+            needles,
             set: rule_set,
             captures,
             capture_fields,
@@ -123,9 +128,12 @@ impl Program {
             return self.look_at_all(outcome, picture);
         }
         self.begin(picture);
-        let Picture { candidates, settled, alike, cache, .. } = picture;
+        let Picture { candidates, settled, alike, cache, found, event: number, .. } = picture;
         let (rules, parts) = (self.index.words(), self.parts.len().div_ceil(64));
-        let mut place = |facet| (facet, cache.place(facet, event, |words| self.meaning(facet, event, words)));
+        let number = *number;
+        let mut place = |facet| {
+            (facet, cache.place(facet, event, |words| self.meaning(facet, event, (number, &mut *found), words)))
+        };
         let [deed, actor, place_] = [Facet::Deed, Facet::Actor, Facet::Place].map(&mut place);
         // All facets at once: a bitset is a few words, and each pass over it costs more than what it does.
         let [(one, _), (two, _), (three, _)] = cache.meanings([deed, actor, place_], rules, parts);
@@ -138,8 +146,9 @@ impl Program {
         if any == 0 {
             return;
         }
+        let annotations = Facet::Annotations;
         let annotations =
-            cache.place(Facet::Annotations, event, |words| self.meaning(Facet::Annotations, event, words));
+            cache.place(annotations, event, |words| self.meaning(annotations, event, (number, found), words));
         *alike = Alike { deed: Some(deed.1.1), actor: Some(actor.1.1), annotations: Some(annotations.1) };
         let all = cache.meanings([deed, actor, place_, (Facet::Annotations, annotations)], rules, parts);
         candidates.iter_mut().zip(all[3].0).for_each(|(word, four)| *word &= four);
@@ -172,18 +181,22 @@ impl Program {
     }
 
     /// Appends what the event's value of this facet means for every rule.
-    fn meaning(&self, facet: Facet, event: &Event<'_>, words: &mut Vec<u64>) {
+    fn meaning(&self, facet: Facet, event: &Event<'_>, found: (u64, &mut Found), words: &mut Vec<u64>) {
         let (mut left, mut settled) = (ones(self.index.words()), vec![0; self.parts.len().div_ceil(64)]);
+        let (number, found) = found;
         // Whatever is wrong with the text must show when the event is judged, whether its facets were known or not.
         let malformed = event.take_malformed();
         self.index.narrow(event, facet, &mut left);
-        for (part, rules) in &self.of_facet[facet as usize] {
-            if rules.iter().zip(&left).all(|(rules, left)| rules & left == 0) {
+        for PartOfFacet { part, rules } in &self.of_facet[facet as usize] {
+            if !rules.any_of(&left) {
                 continue;
             }
-            match self.parts[*part as usize].settle(event, facet) {
-                Verdict::False => left.iter_mut().zip(rules).for_each(|(left, rules)| *left &= !rules),
-                Verdict::True => set(&mut settled, *part as usize),
+            let part = *part as usize;
+            let ruled_out = self.needles.rule_out(part, event, number, found, &mut left);
+            let verdict = ruled_out.map_or_else(|| self.parts[part].settle(event, facet), |(verdict, _)| verdict);
+            match verdict {
+                Verdict::False => rules.take_from(&mut left),
+                Verdict::True => set(&mut settled, part),
                 Verdict::Unknown => {}
             }
         }
@@ -219,7 +232,10 @@ impl Program {
 
     /// The verdict of one part, and why it is unknown.
     fn judge_part(&self, part: usize, event: &Event<'_>, picture: &mut Picture) -> (Verdict, Missing) {
-        let Picture { pods, alike, .. } = picture;
+        let Picture { pods, alike, found, candidates, event: number, .. } = picture;
+        if let Some(ruled_out) = self.needles.rule_out(part, event, *number, found, candidates) {
+            return ruled_out;
+        }
         if let Some(number) = self.of_pod[part]
             && let Some(verdict) = pods.recall(event, alike.deed, number, self.pod_parts)
         {
@@ -253,12 +269,13 @@ impl Program {
 #[derive(Default)]
 struct Parts<'e> {
     conditions: Vec<Condition>,
+    said: Vec<&'e Expr>,
     /// What they were compiled from, by a rough hash: few parts that differ share one.
     known: HashMap<u64, Vec<(&'e Expr, u32)>>,
 }
 
-/// All parts, and per rule the numbers of its own.
-type Numbered = (Vec<Condition>, Vec<Box<[u32]>>);
+/// All parts, per rule the numbers of its own, and what many of them ask of one field.
+type Numbered = (Vec<Condition>, Vec<Box<[u32]>>, Needles);
 
 impl<'e> Parts<'e> {
     /// The parts of all rules.
@@ -274,7 +291,8 @@ impl<'e> Parts<'e> {
             })?;
             of_rule.push(numbers);
         }
-        Ok((parts.conditions, of_rule))
+        let needles = Needles::new(&parts.said, &of_rule);
+        Ok((parts.conditions, of_rule, needles))
     }
 
     /// The parts of a rule's condition, cheap ones first.
@@ -290,6 +308,7 @@ impl<'e> Parts<'e> {
             }
             let number = self.conditions.len() as u32;
             self.conditions.push(Condition::compile(part)?);
+            self.said.push(part);
             alike.push((part, number));
             numbers.push(number);
         }
@@ -299,14 +318,56 @@ impl<'e> Parts<'e> {
     }
 }
 
-/// The parts that have a test of the facet, with their rules.
-fn of_facet(facet: Facet, parts: &[Condition], of_rule: &[Box<[u32]>], words: usize) -> Vec<(u32, Bits)> {
-    let mut rules_of = vec![vec![0u64; words]; parts.len()];
-    for (rule, parts) in of_rule.iter().enumerate() {
-        parts.iter().for_each(|part| set(&mut rules_of[*part as usize], rule));
+/// A part that has a test of a facet.
+#[derive(Debug)]
+struct PartOfFacet {
+    part: u32,
+    /// The rules that it is a part of.
+    rules: RulesOfPart,
+}
+
+/// The rules of a part, as what takes less time to go through.
+#[derive(Debug)]
+enum RulesOfPart {
+    Few(Box<[u32]>),
+    Many(Bits),
+}
+
+impl RulesOfPart {
+    fn new(rules: Vec<u32>, words: usize) -> RulesOfPart {
+        if rules.len() < words {
+            return RulesOfPart::Few(rules.into());
+        }
+        let mut bits = vec![0; words];
+        rules.iter().for_each(|rule| set(&mut bits, *rule as usize));
+        RulesOfPart::Many(bits)
     }
-    let all = (0u32..).zip(parts).zip(rules_of);
-    all.filter(|((_, part), _)| part.concerns(facet)).map(|((number, _), rules)| (number, rules)).collect()
+
+    fn any_of(&self, left: &[u64]) -> bool {
+        match self {
+            RulesOfPart::Few(rules) => rules.iter().any(|rule| has(left, *rule as usize)),
+            RulesOfPart::Many(bits) => bits.iter().zip(left).any(|(rules, left)| rules & left != 0),
+        }
+    }
+
+    fn take_from(&self, left: &mut [u64]) {
+        match self {
+            RulesOfPart::Few(rules) => {
+                rules.iter().for_each(|rule| left[*rule as usize / 64] &= !(1 << (rule % 64)));
+            }
+            RulesOfPart::Many(bits) => left.iter_mut().zip(bits).for_each(|(left, rules)| *left &= !rules),
+        }
+    }
+}
+
+/// The parts that have a test of the facet.
+fn of_facet(facet: Facet, parts: &[Condition], of_rule: &[Box<[u32]>], words: usize) -> Vec<PartOfFacet> {
+    let mut rules_of = vec![Vec::new(); parts.len()];
+    for (rule, parts) in (0u32..).zip(of_rule) {
+        parts.iter().for_each(|part| rules_of[*part as usize].push(rule));
+    }
+    let all = (0u32..).zip(parts).zip(rules_of).filter(|((_, part), _)| part.concerns(facet));
+    all.map(|((part, _), rules)| PartOfFacet { part, rules: RulesOfPart::new(rules, words) }).collect()
 }
 
 /// The parts of nested conjunctions.

@@ -271,6 +271,14 @@ impl<'a> Event<'a> {
     /// Whether a body is missing because it was not logged, not because there was none (CATALOGUE F16, §7.1). Reads and
     /// deletions have no body worth the name.
     pub fn body_dropped(&self, slot: Slot) -> bool {
+        let kept = match slot {
+            Slot::RequestObject => &self.kept.request_dropped,
+            _ => &self.kept.response_dropped,
+        };
+        *kept.get_or_init(|| self.was_dropped(slot))
+    }
+
+    fn was_dropped(&self, slot: Slot) -> bool {
         if self.slot(slot).is_some_and(|raw| self.doc.kind(raw) != Kind::Null) {
             return false;
         }

@@ -94,6 +94,8 @@ pub(super) struct Kept<'a> {
     pub decision: OnceCell<Option<&'a str>>,
     pub outcome: OnceCell<&'static str>,
     pub dry_run: OnceCell<bool>,
+    pub request_dropped: OnceCell<bool>,
+    pub response_dropped: OnceCell<bool>,
     pub pod_specs: OnceCell<(&'a [Node<'a>], Missing)>,
     pub containers: OnceCell<(&'a [Node<'a>], Missing)>,
     pub pod_keys: OnceCell<Option<&'a KeySet>>,

@@ -67,8 +67,13 @@ impl Expr {
                 test.field.hash(hasher);
                 for op in &test.any_of {
                     std::mem::discriminant(op).hash(hasher);
-                    if let Op::Str(StrOp { how: StrHow::Exact(text) | StrHow::Prefix(text), .. }) = op {
-                        text.hash(hasher);
+                    match op {
+                        Op::Str(StrOp { how: StrHow::Exact(text) | StrHow::Prefix(text), .. })
+                        | Op::Str(StrOp { how: StrHow::Suffix(text) | StrHow::Contains(text), .. }) => {
+                            text.hash(hasher)
+                        }
+                        Op::Regex(op) => op.pattern.hash(hasher),
+                        _ => {}
                     }
                 }
             }

@@ -1,0 +1,267 @@
+//! Tests of one field in many rules: one search for the words of all of them.
+//!
+//! Large collections ask the same fields for a thousand names. Where a test cannot hold without one of its words, one
+//! automaton over the words of all tests of its field says which of them are worth a look.
+//!
+//! Invariant: what is ruled out would not have held. A text whose letters might fold to others is left to each test.
+
+use std::ops::ControlFlow;
+
+use aho_corasick::AhoCorasick;
+use hashbrown::HashMap;
+
+use super::condition::Verdict;
+use super::facets::Facet;
+use super::index::{Bits, has, set};
+use super::keywords::words_of;
+use super::lookup::{look_up, scalar_text, sole_text};
+use crate::event::path::{Field, Root};
+use crate::event::view::Event;
+use crate::event::walk::Missing;
+use crate::rules::expr::{Expr, Op, Test};
+
+/// From how many tests of a field on a search for all is cheaper than those that are judged one by one.
+const TESTS_MIN: usize = 32;
+
+/// The fields that many parts of conditions test.
+#[derive(Debug, Default)]
+pub struct Needles {
+    groups: Vec<Group>,
+    /// Per part: its group and one, or 0.
+    of_part: Vec<u32>,
+    /// Per part of a group: its rules.
+    rules_of: Vec<Vec<u32>>,
+}
+
+/// The parts that test one field.
+#[derive(Debug)]
+struct Group {
+    field: Field,
+    search: AhoCorasick,
+    /// Per word: the part that it is of.
+    part_of: Box<[u32]>,
+    /// The rules with a part that tests the field.
+    rules: Bits,
+}
+
+/// What was found in the fields of the event at hand; kept for its memory.
+#[derive(Debug, Default)]
+pub struct Found(Vec<InField>);
+
+/// What was found in one field.
+#[derive(Debug, Default)]
+struct InField {
+    /// Of which event.
+    event: u64,
+    /// The parts with a word in it.
+    parts: Bits,
+    /// Rules, while candidates are narrowed down; kept for its memory.
+    left: Bits,
+    missing: Missing,
+    /// Whether the parts have to look for themselves.
+    unsure: bool,
+}
+
+impl Needles {
+    /// The fields that these parts test, if there are many that test the same. `of_rule` has the parts of each rule.
+    pub fn new(parts: &[&Expr], of_rule: &[Box<[u32]>]) -> Needles {
+        let mut by_field: HashMap<_, Vec<(u32, Vec<String>)>> = HashMap::new();
+        for (number, part) in (0u32..).zip(parts) {
+            if let Some((field, facet, words)) = words_of_part(part) {
+                by_field.entry((field, facet)).or_default().push((number, words));
+            }
+        }
+        let mut needles =
+            Needles { groups: Vec::new(), of_part: vec![0; parts.len()], rules_of: vec![Vec::new(); parts.len()] };
+        for ((field, _), tests) in by_field.into_iter().filter(|(_, tests)| tests.len() >= TESTS_MIN) {
+            let of_word = tests.iter().flat_map(|(part, words)| words.iter().map(move |word| (word, *part)));
+            let (words, part_of): (Vec<&String>, Vec<u32>) = of_word.unzip();
+            let Ok(search) = AhoCorasick::builder().ascii_case_insensitive(true).build(words) else { continue };
+            let rules = vec![0; of_rule.len().div_ceil(64)];
+            needles.groups.push(Group { field: Field::parse(field), search, part_of: part_of.into(), rules });
+            let group = needles.groups.len() as u32;
+            tests.iter().for_each(|(part, _)| needles.of_part[*part as usize] = group);
+        }
+        for (rule, parts) in (0u32..).zip(of_rule) {
+            for part in parts.iter().map(|part| *part as usize) {
+                if let Some(group) = (needles.of_part[part] as usize).checked_sub(1) {
+                    set(&mut needles.groups[group].rules, rule as usize);
+                    needles.rules_of[part].push(rule);
+                }
+            }
+        }
+        needles
+    }
+
+    /// The verdict of a part that no word speaks for, and why it is unknown; `None` if it has to be judged. `number` is
+    /// the event's. When its field is looked at first, all rules that this rules out are taken from `candidates`.
+    #[inline]
+    pub fn rule_out(
+        &self,
+        part: usize,
+        event: &Event<'_>,
+        number: u64,
+        found: &mut Found,
+        candidates: &mut [u64],
+    ) -> Option<(Verdict, Missing)> {
+        let place = (self.of_part[part] as usize).checked_sub(1)?;
+        if found.0.len() < self.groups.len() {
+            found.0.resize_with(self.groups.len(), InField::default);
+        }
+        let found = &mut found.0[place];
+        if found.event != number {
+            found.event = number;
+            self.groups[place].search(event, self.of_part.len(), found);
+            if !found.unsure && !found.missing.any() {
+                self.narrow(&self.groups[place], found, candidates);
+            }
+        }
+        if found.unsure || has(&found.parts, part) {
+            return None;
+        }
+        let verdict = if found.missing.any() { Verdict::Unknown } else { Verdict::False };
+        Some((verdict, found.missing))
+    }
+}
+
+impl Needles {
+    /// Leaves the rules of the group that have a part with a word, and all rules of no part of it.
+    fn narrow(&self, group: &Group, found: &mut InField, candidates: &mut [u64]) {
+        let left = &mut found.left;
+        left.clear();
+        left.extend(group.rules.iter().map(|rules| !rules));
+        for (at, word) in found.parts.iter().enumerate() {
+            let mut word = *word;
+            while word != 0 {
+                let part = at * 64 + word.trailing_zeros() as usize;
+                word &= word - 1;
+                self.rules_of[part].iter().for_each(|rule| set(left, *rule as usize));
+            }
+        }
+        candidates.iter_mut().zip(left).for_each(|(candidates, left)| *candidates &= *left);
+    }
+}
+
+impl Group {
+    fn search(&self, event: &Event<'_>, parts: usize, found: &mut InField) {
+        found.parts.clear();
+        found.parts.resize(parts.div_ceil(64), 0);
+        (found.missing, found.unsure) = (Missing::default(), false);
+        let mut look = |text: &str| {
+            found.unsure |= !text.is_ascii();
+            let words = self.search.find_overlapping_iter(text);
+            words.for_each(|word| set(&mut found.parts, self.part_of[word.pattern().as_usize()] as usize));
+        };
+        if let Some(text) = sole_text(&self.field, event) {
+            return text.into_iter().for_each(look);
+        }
+        let missing = look_up(&self.field, event, None, &mut |node| {
+            event.scalars(node, &mut |scalar| {
+                scalar_text(event, scalar).into_iter().for_each(&mut look);
+                ControlFlow::Continue(())
+            })
+        });
+        found.missing = missing;
+    }
+}
+
+/// The field of a part that is one test and needs a word, the facet that settles it, and its words. What a facet's value
+/// rules out must follow from nothing else: so tests of one field that differ in this are kept apart.
+fn words_of_part(part: &Expr) -> Option<(&str, Option<Facet>, Vec<String>)> {
+    let Expr::Test(Test { field: Some(name), any_of, .. }) = part else { return None };
+    let field = Field::parse(name);
+    if matches!(field.root, Root::Anything | Root::Member) {
+        return None;
+    }
+    let mut words = Vec::new();
+    for op in any_of.iter().filter(|op| **op != Op::Never) {
+        words.extend(words_of(op)?);
+    }
+    words.iter().all(|word| !word.is_empty()).then(|| (&**name, Facet::of_test(&field, any_of), words))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::super::condition::{Condition, Doubt};
+    use super::*;
+    use crate::event::walk::testing::with_event;
+    use crate::rules::expr::{StrHow, StrOp};
+
+    fn part(field: &str, how: StrHow, cased: bool) -> Expr {
+        let any_of = vec![Op::Str(StrOp { how, cased })];
+        Expr::Test(Test { field: Some(field.into()), any_of, span: Default::default() })
+    }
+
+    /// Each part is a rule.
+    fn needles(parts: &[Expr]) -> Needles {
+        let of_rule: Vec<Box<[u32]>> = (0..parts.len() as u32).map(|part| vec![part].into()).collect();
+        Needles::new(&parts.iter().collect::<Vec<_>>(), &of_rule)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_ruled_out_is_judged_the_same(
+            field in select(&["objectRef.name", "requestURI", "requestObject.spec.a", "k8s.object.spec.a", "k8s.clientIP"][..]),
+            words in prop::collection::vec(("[ab]{1,3}", 0..4usize, any::<bool>()), TESTS_MIN..TESTS_MIN + 20),
+            text in select(&["ab", "aBa", "bbb", "\u{212a}ab", "", "x", "b\\u0061b"][..]),
+            verb in select(&["create", "patch", "get"][..]),
+            level in select(&["Metadata", "Request"][..]),
+        ) {
+            let how: [fn(String) -> StrHow; 4] = [StrHow::Contains, StrHow::Exact, StrHow::Prefix, StrHow::Suffix];
+            let parts: Vec<Expr> = words.into_iter().map(|(word, kind, cased)| part(field, how[kind](word), cased)).collect();
+            let (needles, mut candidates) = (needles(&parts), vec![u64::MAX]);
+            prop_assert_eq!(needles.groups.len(), 1);
+            let body = if level == "Request" { format!(r#","requestObject":{{"spec":{{"a":["{text}",1]}}}}"#) } else { String::new() };
+            let json = format!(
+                r#"{{"level":"{level}","verb":"{verb}","requestURI":"{text}","sourceIPs":["{text}"],"objectRef":{{"resource":"x","name":"{text}"}}{body}}}"#
+            );
+            let mut found = Found::default();
+            with_event(&json, |event| {
+                for (number, part) in parts.iter().enumerate() {
+                    let ruled_out = needles.rule_out(number, event, 1, &mut found, &mut candidates);
+                    let Some((verdict, missing)) = ruled_out else { continue };
+                    assert!(has(&candidates, number) || verdict == Verdict::False);
+                    let doubt = Doubt::default();
+                    let judged = Condition::compile(part).unwrap().judge(event, &doubt);
+                    assert_eq!((verdict, missing), (judged, doubt.get()), "{part:?} {json}");
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn rules_out_all_but_those_with_a_word() {
+        let parts: Vec<Expr> =
+            (0..TESTS_MIN).map(|n| part("objectRef.name", StrHow::Prefix(format!("n{n}-")), false)).collect();
+        let (needles, mut found) = (needles(&parts), Found::default());
+        let all = |event: &Event<'_>, number, found: &mut Found| -> (Vec<usize>, Vec<usize>) {
+            let mut candidates = vec![u64::MAX];
+            let asked = |part: &usize| needles.rule_out(*part, event, number, found, &mut candidates).is_none();
+            let asked = (0..TESTS_MIN).filter(asked).collect();
+            (asked, (0..TESTS_MIN).filter(|rule| has(&candidates, *rule)).collect())
+        };
+        for (number, (name, left)) in (1..).zip([("N7-x", vec![7]), ("x", vec![]), ("n7-n17-", vec![7, 17])]) {
+            let json = format!(r#"{{"objectRef":{{"name":"{name}"}}}}"#);
+            let (asked, candidates) = with_event(&json, |event| all(event, number, &mut found));
+            assert_eq!((&asked, &candidates), (&left, &left), "{name}");
+        }
+    }
+
+    #[test]
+    fn few_tests_or_others_make_no_group() {
+        let named = |n: usize| (0..n).map(|n| part("objectRef.name", StrHow::Prefix(format!("n{n}")), false)).collect();
+        let groups = |parts: Vec<Expr>| needles(&parts).groups.len();
+        assert_eq!(groups(named(TESTS_MIN)), 1);
+        assert_eq!(groups(named(TESTS_MIN - 1)), 0);
+        // A credential's kind follows from the actor, its id does not.
+        let kind = |n: usize| part("k8s.credentialID", StrHow::Prefix(format!("k{n}=")), false);
+        let id = |n: usize| part("k8s.credentialID", StrHow::Exact(format!("JTI={n}")), false);
+        assert_eq!(groups((0..TESTS_MIN - 1).flat_map(|n| [id(n), kind(n)]).collect()), 0);
+        assert_eq!(groups((0..TESTS_MIN).flat_map(|n| [id(n), kind(n)]).collect()), 2);
+        // These need no word.
+        assert_eq!(groups((0..99).map(|_| part("objectRef.name", StrHow::Exact(String::new()), false)).collect()), 0);
+    }
+}
