@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::plan::{Column, Field, Hop, Plan, Plans};
 use crate::engine::matches::{Captured, ClusterId, Trace, Value};
+use crate::event::identity::hash128;
 
 /// A value of a match, wherever it was found.
 #[derive(Debug, Clone, Copy)]
@@ -208,4 +209,11 @@ pub(super) fn key(plans: &Plans, values: &[Found<'_>], cluster: Option<ClusterId
         ([], None) => 0,
         _ => plans.mixer.key(cluster.map_or(u64::MAX, u64::from), values.iter().map(Found::hash)),
     }
+}
+
+/// The same key in every run: for what is ordered by it.
+pub(super) fn lasting_key(values: &[Found<'_>], cluster: Option<ClusterId>) -> u128 {
+    let cluster = cluster.map_or(u64::MAX, u64::from).to_le_bytes();
+    let hashes: SmallVec<[[u8; 16]; 4]> = values.iter().map(|value| value.hash().to_le_bytes()).collect();
+    hash128(std::iter::once(&cluster[..]).chain(hashes.iter().map(|hash| &hash[..])))
 }

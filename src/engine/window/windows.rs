@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::absence::{Absences, Wait};
 use super::evidence::Evidence;
-use super::fan::{Hit, Signal, hits, key};
+use super::fan::{Hit, Signal, hits, key, lasting_key};
 use super::groups::{Fed, Groups};
 use super::learning::{Scopes, Times};
 use super::plan::{Hop, Kind, Plan, Plans, Reader};
@@ -176,7 +176,9 @@ impl Windows {
             for hit in &hits {
                 let group = || hit.values.iter().map(|value| value.to_value()).collect();
                 let wait = || Wait::new(item.time, item.matched.clone(), hop.clone(), group());
-                self.absences.feed(plan, (task.correlation, hit.key), &hit.positions, wait, settings, stats);
+                // Waits that end together end in the order of their keys.
+                let key = (task.correlation, lasting_key(&hit.values, signal.cluster));
+                self.absences.feed(plan, key, &hit.positions, wait, settings, stats);
             }
             return;
         }
