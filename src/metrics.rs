@@ -373,6 +373,11 @@ impl Metrics {
         self.memory.set(memory as i64);
     }
 
+    /// A limit that no window knows of had to bite.
+    pub fn limit(&self, name: &str) {
+        self.limits.with_label_values(&[name]).inc();
+    }
+
     /// Forgets the groups of correlations: others are loaded.
     pub fn forget_correlations(&self) {
         self.groups_of.reset();

@@ -99,6 +99,20 @@ struct Brokers {
     matches_of: Vec<usize>,
 }
 
+impl Brokers {
+    fn new(partitions: usize, owned: usize) -> Brokers {
+        Brokers {
+            events: vec![Vec::new(); partitions],
+            events_committed: vec![0; partitions],
+            matches: vec![Vec::new(); owned],
+            matches_committed: vec![0; owned],
+            alerts: Vec::new(),
+            events_of: vec![usize::MAX; partitions],
+            matches_of: vec![usize::MAX; owned],
+        }
+    }
+}
+
 /// A transaction that is not committed.
 #[derive(Default)]
 struct Transaction {
@@ -140,6 +154,7 @@ impl Member {
         }
         self.events.retain(|at, _| events.contains(at));
         self.matches.retain(|at, _| matches.contains(at));
+        self.transaction.events.retain(|at, _| events.contains(at));
         for at in events {
             self.events.entry(at).or_insert(brokers.events_committed[at]);
         }
@@ -161,6 +176,12 @@ impl Member {
                 None => false,
             },
         }
+    }
+
+    /// Reads on in one of its partitions. False if nothing is left in any.
+    fn read_one(&mut self, brokers: &Brokers, engine: &Engine, router: &Router, random: &mut Random) -> bool {
+        let left = self.events.iter().find(|(at, next)| **next < brokers.events[**at].len());
+        left.map(|(at, _)| *at).is_some_and(|at| self.read(at, brokers, engine, router, random))
     }
 
     fn read(
@@ -209,13 +230,19 @@ impl Member {
         moved
     }
 
-    /// Commits all or nothing. False if the group has gone on without this member.
-    fn commit(&mut self, brokers: &mut Brokers) -> bool {
-        if let Some(marks) = self.reading.marks(&[("audit".to_owned(), brokers.events.len() as i32)]) {
+    /// Commits all or nothing. False if the group has gone on without this member. Without `marks`, and if there are no
+    /// matches, how far was read is told later, and not committed before.
+    fn commit(&mut self, brokers: &mut Brokers, marks: bool) -> bool {
+        if (marks || !self.transaction.records.is_empty())
+            && let Some(marks) = self.reading.marks(&[("audit".to_owned(), brokers.events.len() as i32)])
+        {
             let marks = marks.encode();
             self.transaction.records.extend((0..brokers.matches.len()).map(|to| (to as u32, marks.clone())));
         }
-        let Transaction { events, matches, records, alerts } = std::mem::take(&mut self.transaction);
+        let Transaction { mut events, matches, records, alerts } = std::mem::take(&mut self.transaction);
+        if self.reading.is_untold() {
+            self.transaction.events = std::mem::take(&mut events);
+        }
         let ours = events.keys().all(|at| brokers.events_of[*at] == self.name)
             && matches.keys().all(|at| brokers.matches_of[*at] == self.name)
             && self.events.keys().all(|at| brokers.events_of[*at] == self.name);
@@ -248,15 +275,7 @@ fn simulate(engine: &Engine, seed: u64, partitions: usize, owned: usize, lines: 
             to_come.push_back((random.below(partitions), line.clone()));
         }
     }
-    let mut brokers = Brokers {
-        events_committed: vec![0; partitions],
-        matches: vec![Vec::new(); owned],
-        matches_committed: vec![0; owned],
-        alerts: Vec::new(),
-        events_of: vec![usize::MAX; partitions],
-        matches_of: vec![usize::MAX; owned],
-        events: vec![Vec::new(); partitions],
-    };
+    let mut brokers = Brokers::new(partitions, owned);
     let router = Router::new(engine.set(), owned as u32);
     let (mut names, mut left) = (4, deaths);
     let mut members: Vec<Member> = (0..4).map(|name| Member::new(name, engine)).collect();
@@ -276,12 +295,13 @@ fn simulate(engine: &Engine, seed: u64, partitions: usize, owned: usize, lines: 
         let at = random.below(members.len());
         members[at].step(&brokers, engine, &router, &mut random);
         if random.below(6) == 0 {
-            assert!(members[at].commit(&mut brokers), "seed {seed}: a member of the group is refused");
+            let marks = random.below(2) == 0;
+            assert!(members[at].commit(&mut brokers, marks), "seed {seed}: a member of the group is refused");
         }
         for zombie in &mut zombies {
             zombie.step(&brokers, engine, &router, &mut random);
             if random.below(4) == 0 && !zombie.events.is_empty() {
-                assert!(!zombie.commit(&mut brokers), "seed {seed}: a zombie is heard");
+                assert!(!zombie.commit(&mut brokers, true), "seed {seed}: a zombie is heard");
             }
         }
         if left > 0 && random.below(60) == 0 {
@@ -297,17 +317,61 @@ fn simulate(engine: &Engine, seed: u64, partitions: usize, owned: usize, lines: 
                 names += 1;
             }
             // Whoever stays commits before it gives back.
-            members.iter_mut().for_each(|member| assert!(member.commit(&mut brokers), "seed {seed}"));
+            members.iter_mut().for_each(|member| assert!(member.commit(&mut brokers, false), "seed {seed}"));
             rebalance(&mut brokers, &group(&members), &mut random);
             members.iter_mut().for_each(|member| member.assigned(&brokers, engine));
         }
     }
-    drain(&mut members, &mut brokers, engine, &router, &mut random);
-    compare(&brokers.alerts, &engine.replay(lines), seed);
+    let mut lines = lines.to_vec();
+    let goes_on = seed.is_multiple_of(2);
+    if goes_on {
+        lines.push(later(lines.last().unwrap()));
+        brokers.events.iter_mut().for_each(|events| events.extend(lines.last().cloned()));
+        read_and_die(&mut members, &mut brokers, engine, &router, &mut random);
+    }
+    drain(&mut members, &mut brokers, engine, &router, &mut random, !goes_on);
+    compare(&brokers.alerts, &engine.replay(&lines), seed);
 }
 
-/// Everything is read and folded, until nothing is left and every partition was marked as idle twice.
-fn drain(members: &mut [Member], brokers: &mut Brokers, engine: &Engine, router: &Router, random: &mut Random) {
+/// Every partition has gone on, much later. All of it is read, and whoever read it ends before it told so: what was read and
+/// is not told is read again by another one, and nobody waits until partitions are idle.
+fn read_and_die(members: &mut [Member], brokers: &mut Brokers, engine: &Engine, router: &Router, random: &mut Random) {
+    while members.iter_mut().any(|member| member.read_one(brokers, engine, router, random)) {}
+    for member in members {
+        assert!(member.commit(brokers, false));
+        *member = Member::new(member.name, engine);
+        member.assigned(brokers, engine);
+    }
+}
+
+/// An event of an hour later that no rule asks for.
+fn later(line: &str) -> String {
+    let mut event: serde_json::Value = serde_json::from_str(line).unwrap();
+    event["verb"] = "watch".into();
+    event["auditID"] = "6f1b0c1e-0000-4000-8000-000000000000".into();
+    event["user"] = serde_json::json!({"username": "system:kube-scheduler", "groups": ["system:authenticated"]});
+    event["objectRef"] =
+        serde_json::json!({"resource": "leases", "namespace": "kube-system", "name": "kube-scheduler"});
+    event["requestURI"] = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases".into();
+    event["responseStatus"]["code"] = 200.into();
+    for time in ["requestReceivedTimestamp", "stageTimestamp"] {
+        event[time] = "2026-11-23T20:00:00.000000Z".into();
+    }
+    for body in ["requestObject", "responseObject"] {
+        event.as_object_mut().unwrap().remove(body);
+    }
+    format!("{event}\n")
+}
+
+/// Everything is read and folded, until nothing is left; if `idle`, and every partition was marked as idle twice.
+fn drain(
+    members: &mut [Member],
+    brokers: &mut Brokers,
+    engine: &Engine,
+    router: &Router,
+    random: &mut Random,
+    idle: bool,
+) {
     let mut quiet = 0;
     while quiet < 4 {
         quiet += 1;
@@ -316,15 +380,17 @@ fn drain(members: &mut [Member], brokers: &mut Brokers, engine: &Engine, router:
                 while member.read(partition, brokers, engine, router, random) {
                     quiet = 0;
                 }
-                member.reading.is_idle(&source(partition));
+                if idle {
+                    member.reading.is_idle(&source(partition));
+                }
             }
-            assert!(member.commit(brokers));
+            assert!(member.commit(brokers, true));
         }
         for member in &mut *members {
             for partition in member.matches.keys().copied().collect::<Vec<_>>() {
                 while member.fold(partition, brokers, random) {}
             }
-            assert!(member.commit(brokers));
+            assert!(member.commit(brokers, true));
         }
     }
 }
@@ -335,10 +401,34 @@ fn compare(got: &[(String, String)], expected: &BTreeMap<String, String>, seed: 
     assert_eq!(once.len(), got.len(), "seed {seed}: an alert twice");
     let lost: Vec<_> = expected.keys().filter(|id| !once.contains_key(*id)).collect();
     let invented: Vec<_> = once.keys().filter(|id| !expected.contains_key(*id)).collect();
-    assert!(lost.is_empty() && invented.is_empty(), "seed {seed}: lost {lost:?}, invented {invented:?}");
+    let said = lost.first().map(|id| &expected[*id]);
+    assert!(lost.is_empty() && invented.is_empty(), "seed {seed}: lost {lost:?} {said:?}, invented {invented:?}");
     for (id, alert) in expected {
         assert_eq!(&once[id], alert, "seed {seed}");
     }
+}
+
+#[test]
+fn what_is_longer_than_brokers_take_is_several_records_the_last_of_which_tells_how_far_was_read() {
+    let engine = Engine::new();
+    let router = Router::new(engine.set(), 1);
+    let result = engine.worker().process(&batch(&synthetic(5, 300)));
+    let route = Route { router: &router, rules: engine.set(), captures: &engine.program.captures };
+    let mut records = Vec::new();
+    Reading::default().take(&source(0), "eu", result, &route, &mut records);
+    let (_, whole) = records.pop().unwrap();
+    let Record::Matches { newest: Some(until), matches, .. } = whole.clone() else { panic!("{whole:?}") };
+    let bytes = whole.encode().len();
+    assert_eq!(whole.clone().encode_parts(bytes), [whole.encode()]);
+    let parts = whole.encode_parts(bytes / 3);
+    let mut all = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        assert!(part.len() <= bytes / 3);
+        let Ok(Record::Matches { newest, matches, .. }) = Record::decode(part) else { panic!("{part:?}") };
+        assert_eq!(newest, (at + 1 == parts.len()).then_some(until));
+        all.extend(matches);
+    }
+    assert_eq!(all, matches);
 }
 
 #[test]

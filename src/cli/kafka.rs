@@ -161,6 +161,7 @@ fn settings(config: &RunConfig, source: &KafkaSource) -> anyhow::Result<Settings
             Start::End => StartAt::End,
         },
         record_bytes: config.record_bytes_max(),
+        whole: None,
         cluster_header: match &source.cluster_from {
             Some(KafkaClusterFrom::Header(name)) => Some(name.clone()),
             _ => None,
@@ -180,6 +181,7 @@ pub(super) fn distributed(
     // Partitions of a member that was killed are to be served again within 15 s.
     settings.connection.options.entry("session.timeout.ms".to_owned()).or_insert("6000".to_owned());
     settings.topics.push(topics.matches_topic.clone());
+    settings.whole = Some(topics.matches_topic.clone());
     let windows = window::Settings {
         lateness_us: config.lateness_us(source.lateness, FILE_LATENESS_US),
         ..window::Settings::default()

@@ -63,6 +63,11 @@ impl Reading {
         self.partitions.remove(source);
     }
 
+    /// Whether partitions were read further than was told.
+    pub fn is_untold(&self) -> bool {
+        self.partitions.values().any(|progress| !progress.told)
+    }
+
     /// What was not told yet of how far partitions were read; for every partition of the matches topic, behind the matches.
     /// `topics` are all that hold events, with the number of their partitions.
     pub fn marks(&mut self, topics: &[(String, i32)]) -> Option<Record> {

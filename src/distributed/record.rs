@@ -72,6 +72,27 @@ impl Record {
         postcard::to_extend(self, vec![VERSION]).unwrap_or_default()
     }
 
+    /// As bytes; matches that are longer than brokers take at once, as several records.
+    pub fn encode_parts(self, bytes_max: usize) -> Vec<Vec<u8>> {
+        let (mut parts, mut rest) = (Vec::new(), vec![self]);
+        while let Some(record) = rest.pop() {
+            let bytes = record.encode();
+            match record {
+                Record::Matches { source, cluster, newest, mut matches }
+                    if bytes.len() > bytes_max && matches.len() > 1 =>
+                {
+                    let behind = matches.split_off(matches.len() / 2);
+                    let (before, name) = (source.clone(), cluster.clone());
+                    // Until the last of them is told, the block is not read.
+                    rest.push(Record::Matches { source, cluster, newest, matches: behind });
+                    rest.push(Record::Matches { source: before, cluster: name, newest: None, matches });
+                }
+                _ => parts.push(bytes),
+            }
+        }
+        parts
+    }
+
     /// From bytes.
     ///
     /// # Errors

@@ -54,6 +54,18 @@ pub enum KafkaError {
         /// Its name.
         topic: String,
     },
+    /// Brokers tell of a topic, and not of all its partitions.
+    #[error(
+        "kafka {brokers}: topic {topic}: partition {partition} is not told of; brokers that just began may do that"
+    )]
+    Partial {
+        /// The brokers.
+        brokers: String,
+        /// Its name.
+        topic: String,
+        /// The first that is missing.
+        partition: i32,
+    },
     /// A topic could not be created.
     #[error("kafka {brokers}: topic {topic} could not be created: {what}")]
     NotCreated {

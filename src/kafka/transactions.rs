@@ -9,10 +9,12 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Connection, Context, KafkaError, Notes};
+use super::{ANSWER_TIMEOUT, Connection, Context, KafkaError, Notes};
 
 /// How long brokers are waited for in each step of a transaction.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long brokers are waited for before anything was done.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a step is tried of which the brokers have not answered.
 const STEP_TRIES: u32 = 3;
 /// When brokers give up a transaction whose producer is gone. They look every 10 s; until then nobody reads behind it.
@@ -39,10 +41,13 @@ pub struct Transactions {
     notes: Notes,
     connection: Connection,
     id: String,
-    renewed: u32,
 }
 
-fn producer(connection: &Connection, id: &str) -> Result<(BaseProducer<Context>, Notes), KafkaError> {
+/// What a producer does not take: together with its key and headers it would be more than a broker takes without being told
+/// to take more.
+pub const RECORD_BYTES_MAX: usize = 900_000;
+
+fn producer(connection: &Connection, id: &str, wait: Duration) -> Result<(BaseProducer<Context>, Notes), KafkaError> {
     let (context, notes) = Context::new(connection.token_file.clone());
     let ours = [
         ("enable.idempotence", "true"),
@@ -57,7 +62,7 @@ fn producer(connection: &Connection, id: &str) -> Result<(BaseProducer<Context>,
     let producer: BaseProducer<Context> = made.map_err(|error| connection.no_client(error))?;
     // It may ask for a token first.
     producer.poll(Duration::from_millis(10));
-    let known = retried(|| producer.init_transactions(STEP_TIMEOUT));
+    let known = producer.init_transactions(wait);
     known.map_err(|error| connection.no_answer("transactions", error))?;
     Ok((producer, notes))
 }
@@ -89,17 +94,17 @@ impl Transactions {
     /// # Errors
     /// The options are not understood, or the brokers cannot be reached.
     pub fn new(connection: &Connection, id: &str) -> Result<Transactions, KafkaError> {
-        let (producer, notes) = producer(connection, id)?;
-        Ok(Transactions { producer, notes, connection: connection.clone(), id: id.to_owned(), renewed: 0 })
+        let (producer, notes) = producer(connection, id, FIRST_TIMEOUT)?;
+        Ok(Transactions { producer, notes, connection: connection.clone(), id: id.to_owned() })
     }
 
-    /// Another producer in place of one that is of no use any more.
+    /// Another producer in place of one that is of no use any more. It has the same id: so brokers give up at once what the
+    /// one before had open, and hear no more of it.
     ///
     /// # Errors
     /// The brokers cannot be reached; it may be tried again.
     pub fn renew(&mut self) -> Result<(), KafkaError> {
-        self.renewed += 1;
-        (self.producer, self.notes) = producer(&self.connection, &format!("{}-{}", self.id, self.renewed))?;
+        (self.producer, self.notes) = producer(&self.connection, &self.id, ANSWER_TIMEOUT)?;
         Ok(())
     }
 
@@ -133,6 +138,10 @@ impl Transactions {
             list.add_partition_offset(topic, *partition, Offset::Offset(*next))?;
         }
         let group = consumer.group_metadata().ok_or(ClientError::Canceled)?;
+        // A member that was thrown out may have neither id nor generation to be known by, and would not be refused.
+        if consumer.assignment_lost() {
+            return Err(ClientError::ConsumerCommit(RDKafkaErrorCode::AssignmentLost));
+        }
         retried(|| self.producer.send_offsets_to_transaction(&list, &group, STEP_TIMEOUT))?;
         retried(|| self.producer.commit_transaction(STEP_TIMEOUT))
     }

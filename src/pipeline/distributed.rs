@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use super::dead::each_dead;
 use super::live::{Grade, Log, Watched};
 use super::now_us;
+use crate::alert::Alert;
 use crate::distributed::matcher::{Reading, Route};
 use crate::distributed::{Owner, Record, Router};
 use crate::engine::CaptureTable;
 use crate::engine::window::Settings;
-use crate::kafka::transactions::{Failed, Outgoing, Transactions};
+use crate::kafka::transactions::{Failed, Outgoing, RECORD_BYTES_MAX, Transactions};
 use crate::kafka::{KafkaError, Rebalance};
 use crate::rules::RuleSet;
 use crate::source::Batch;
@@ -35,6 +36,22 @@ const MARKS_EVERY: Duration = Duration::from_millis(500);
 const OBSERVE_EVERY: Duration = Duration::from_millis(500);
 /// How far ahead of the slowest a partition of events may be read, microseconds of event time.
 const AHEAD_MAX_US: i64 = 600_000_000;
+
+/// How long brokers are asked for another producer before the process ends.
+const RENEW_FOR: Duration = Duration::from_secs(600);
+
+/// An alert as a record of at most so many bytes, if it can be: of one that is longer the older evidence is left out.
+fn fitting(alert: &Alert, bytes_max: usize) -> Vec<u8> {
+    // An alert is strings and numbers, which can always be written.
+    let mut bytes = serde_json::to_vec(alert).unwrap_or_default();
+    let mut shorter = alert.clone();
+    while bytes.len() > bytes_max && shorter.events.len() > 1 {
+        shorter.events.drain(..shorter.events.len().div_ceil(2));
+        shorter.evidence_truncated = true;
+        bytes = serde_json::to_vec(&shorter).unwrap_or_default();
+    }
+    bytes
+}
 
 /// What to do, and how.
 pub struct Plan {
@@ -89,6 +106,8 @@ pub struct Report {
     pub alerts: u64,
     /// Transactions that were given up and done again.
     pub aborted: u64,
+    /// Matches that are more than brokers take.
+    pub left_out: u64,
 }
 
 /// A member at work.
@@ -118,6 +137,8 @@ pub struct Member<'l> {
     /// When brokers are asked again that did not answer.
     ask_at: Instant,
     idle: Idle,
+    /// Since when the producer is of no use.
+    spent_at: Option<Instant>,
     /// Blocks of events read.
     blocks: u64,
 }
@@ -159,6 +180,7 @@ impl<'l> Member<'l> {
             astray: Astray::Nothing,
             ask_at: now,
             idle: Idle::new(now),
+            spent_at: None,
             blocks: 0,
         })
     }
@@ -172,11 +194,11 @@ impl<'l> Member<'l> {
             self.tend()?;
             self.observe();
             let mut moved = false;
-            if self.settle() {
+            if self.settle()? {
                 moved = self.read_events() | self.fold_matches()?;
                 self.mark_idle();
                 self.mark();
-                self.commit()?;
+                self.commit();
             }
             if !moved {
                 let _ = crossbeam_channel::never::<()>().recv_timeout(POLL);
@@ -254,7 +276,7 @@ impl<'l> Member<'l> {
         let mut records = Vec::new();
         self.reading.take(&source, &name, result, &route, &mut records);
         for (partition, record) in records {
-            self.send(partition as i32, &record);
+            self.send(partition as i32, record);
         }
     }
 
@@ -272,14 +294,24 @@ impl<'l> Member<'l> {
         (self.clusters.len() - 1) as u32
     }
 
-    fn send(&mut self, partition: i32, record: &Record) {
-        self.pending.push(Outgoing {
-            topic: self.plan.matches_topic.clone(),
-            partition: Some(partition),
-            key: String::new(),
-            value: record.encode(),
-            headers: Vec::new(),
-        });
+    fn send(&mut self, partition: i32, record: Record) {
+        for value in record.encode_parts(RECORD_BYTES_MAX) {
+            if value.len() > RECORD_BYTES_MAX {
+                // Brokers would refuse it, and with it all that was read.
+                self.report.left_out += 1;
+                self.watched.metrics.limit("record_bytes");
+                let what = format!("a match of {} bytes is more than brokers take, and is left out", value.len());
+                (self.log)(Grade::Problem, &what);
+                continue;
+            }
+            self.pending.push(Outgoing {
+                topic: self.plan.matches_topic.clone(),
+                partition: Some(partition),
+                key: String::new(),
+                value,
+                headers: Vec::new(),
+            });
+        }
     }
 
     /// What could not be read goes to a topic of its own, in the same transaction.
@@ -321,16 +353,18 @@ impl<'l> Member<'l> {
         let Some(marks) = self.reading.marks(&self.topics) else { return };
         self.marked_at = Instant::now();
         for partition in 0..self.router.partitions() {
-            self.send(partition as i32, &marks);
+            self.send(partition as i32, marks.clone());
         }
     }
 
-    /// Writes what there is, with how far was read; or gives it up, and goes back.
-    fn commit(&mut self) -> Result<(), DistributedError> {
-        let events = self.events.iter().filter_map(Events::moved);
+    /// Writes what there is, with how far was read; or gives it up, and goes back. How far events were read is written with
+    /// the marks that tell it, never before: whoever goes on behind it could not tell it any more.
+    fn commit(&mut self) {
+        let marked = !self.reading.is_untold();
+        let events = self.events.iter().filter(|_| marked).filter_map(Events::moved);
         let mut positions: Vec<_> = events.chain(self.matches.iter().filter_map(Matches::moved)).collect();
         if positions.is_empty() && self.pending.is_empty() {
-            return Ok(());
+            return;
         }
         if positions.is_empty() {
             // By them brokers know whether we are of the group still.
@@ -341,36 +375,40 @@ impl<'l> Member<'l> {
         records.extend(untold.map(|alert| Outgoing {
             topic: self.plan.alerts_topic.clone(),
             partition: None,
-            // An alert is strings and numbers, which can always be written.
-            value: serde_json::to_vec(alert).unwrap_or_default(),
+            value: fitting(alert, RECORD_BYTES_MAX),
             key: alert.id.clone(),
             headers: Vec::new(),
         }));
         match self.transactions.commit(&records, &positions, self.plan.consumer.client()) {
-            Ok(()) => {
-                self.watched.metrics.commit(true);
-                for alert in self.matches.iter().flat_map(|owned| owned.untold()) {
-                    self.watched.metrics.alert(&alert.rule.id, alert.rule.level.name());
-                    self.report.alerts += 1;
-                }
-                self.events.iter_mut().for_each(Events::committed);
-                self.matches.iter_mut().for_each(Matches::committed);
-                Ok(())
-            }
-            Err(Failed::Aborted(error)) => {
+            Ok(()) => self.committed(marked),
+            Err(failed) => self.not_committed(failed),
+        }
+    }
+
+    fn committed(&mut self, marked: bool) {
+        self.watched.metrics.commit(true);
+        for alert in self.matches.iter().flat_map(|owned| owned.untold()) {
+            self.watched.metrics.alert(&alert.rule.id, alert.rule.level.name());
+            self.report.alerts += 1;
+        }
+        if marked {
+            self.events.iter_mut().for_each(Events::committed);
+        }
+        self.matches.iter_mut().for_each(Matches::committed);
+    }
+
+    fn not_committed(&mut self, failed: Failed) {
+        self.watched.metrics.commit(false);
+        self.report.aborted += 1;
+        match failed {
+            Failed::Aborted(error) => {
                 (self.log)(Grade::Problem, &format!("{error}; given up, and done again"));
-                self.watched.metrics.commit(false);
-                self.report.aborted += 1;
                 self.go_astray(Astray::Events);
-                Ok(())
             }
-            Err(Failed::Fatal(error)) => {
+            Failed::Fatal(error) => {
                 (self.log)(Grade::Problem, &format!("{error}; going on with a new producer"));
-                self.watched.metrics.commit(false);
-                self.report.aborted += 1;
-                self.transactions.renew()?;
+                self.spent_at.get_or_insert_with(Instant::now);
                 self.go_astray(Astray::All);
-                Ok(())
             }
         }
     }
@@ -386,8 +424,42 @@ impl<'l> Member<'l> {
         }
     }
 
+    /// Another producer, if the one we had is of no use. False while brokers do not give us one.
+    fn renew(&mut self) -> Result<bool, DistributedError> {
+        let Some(since) = self.spent_at else { return Ok(true) };
+        match self.transactions.renew() {
+            Ok(()) => self.spent_at = None,
+            Err(error) if since.elapsed() >= RENEW_FOR => return Err(error.into()),
+            Err(error) => {
+                self.watched.metrics.commit(false);
+                self.try_again(&error);
+            }
+        }
+        Ok(self.spent_at.is_none())
+    }
+
     fn owner(&self) -> Owner {
         let (rules, captures) = (Arc::clone(&self.core.rules), Arc::clone(&self.core.captures));
         Owner::new(rules, captures, self.plan.windows.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_alert_that_is_too_long_the_last_evidence_is_kept() {
+        let mut alert = crate::alert::tests::alert_of_correlation();
+        let event = alert.events.last().cloned().unwrap();
+        let numbered = |n: usize| crate::alert::EventInfo { audit_id: format!("a-{n}"), ..event.clone() };
+        alert.events = (0..100).map(numbered).collect();
+        let whole = serde_json::to_vec(&alert).unwrap();
+        assert_eq!(fitting(&alert, whole.len()), whole);
+        let short = fitting(&alert, whole.len() / 4);
+        assert!(short.len() <= whole.len() / 4);
+        let short: Alert = serde_json::from_slice(&short).unwrap();
+        assert!(short.evidence_truncated && short.events.len() > 10);
+        assert_eq!((short.id, short.events.last().unwrap().audit_id.as_str()), (alert.id, "a-99"));
     }
 }

@@ -1,8 +1,10 @@
 //! Members of many, as processes: whatever happens to them and to the brokers, the alerts topic holds the alerts of one
 //! replay, each once.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use auditwatch::distributed::Record;
 use serde_json::Value;
 
 use super::broker::Brokers;
@@ -18,11 +20,13 @@ const PARTITIONS: usize = 6;
 struct Members {
     config: Daemon,
     running: Vec<std::process::Child>,
+    started: usize,
 }
 
 impl Members {
     fn start(&mut self) {
-        let log = std::fs::File::options().append(true).create(true).open(self.config.path("members.log")).unwrap();
+        self.started += 1;
+        let log = std::fs::File::create(self.config.path(&format!("member-{:02}.log", self.started))).unwrap();
         let mut command = self.config.command();
         self.running.push(command.stdout(std::process::Stdio::null()).stderr(log).spawn().unwrap());
     }
@@ -34,7 +38,11 @@ impl Members {
     }
 
     fn said(&self) -> String {
-        std::fs::read_to_string(self.config.path("members.log")).unwrap_or_default()
+        let log = |member: usize| {
+            let said = std::fs::read_to_string(self.config.path(&format!("member-{member:02}.log")));
+            format!("member {member}:\n{}", said.unwrap_or_default())
+        };
+        (1..=self.started).map(log).collect()
     }
 }
 
@@ -100,7 +108,7 @@ impl Run<'_> {
         let kafka = &brokers.kafka;
         let mut lines = synthetic(self.seed, 3_000);
         let audit = self.name("audit");
-        let mut members = Members { config, running: Vec::new() };
+        let mut members = Members { config, running: Vec::new(), started: 0 };
         (0..self.first).for_each(|_| members.start());
         let poison = [b"no json".as_slice(), b"{\"kind\":\"Pod\",\"apiVersion\":\"v1\"}", &[b'x'; 2_000_000]];
         for (n, part) in lines.chunks(lines.len() / (self.then.len() + 1) + 1).enumerate() {
@@ -135,7 +143,8 @@ impl Run<'_> {
         let args = ["--lateness", self.lateness(), "--cluster", "eu"];
         let expected = crate::support::replay(&args, [dir.path().join("whole.log")]);
         assert!(expected.len() > 1_000);
-        let until = Instant::now() + Duration::from_secs(240);
+        // Before anything that goes on much later could be taken for idle.
+        let until = Instant::now() + Duration::from_secs(100);
         let told = loop {
             let came = kafka.read(&self.name("alerts"));
             let told: Vec<Value> = came.iter().map(|came| serde_json::from_slice(&came.value).unwrap()).collect();
@@ -148,16 +157,41 @@ impl Run<'_> {
                 missing.map(|alert| format!("{} {}\n", alert["time"], alert["rule"]["title"])).collect::<String>()
             };
             let (all, found) = (expected.len(), told.len());
-            assert!(Instant::now() < until, "{found} of {all} alerts; missing:\n{}{}", missing(), members.said());
+            let seen = || format!("{}{}{}", missing(), members.said(), self.state(kafka));
+            assert!(Instant::now() < until, "{found} of {all} alerts; missing:\n{}", seen());
         };
         ids(&told);
         assert_eq!(by_id(told), by_id(expected), "{}", members.said());
     }
 }
 
+/// What brokers hold, for whoever looks for what is missing.
+impl Run<'_> {
+    fn state(&self, kafka: &Kafka) -> String {
+        let group = self.name("aw");
+        let mut all = kafka.positions(&self.name("audit"), &group) + &kafka.positions(&self.name("matches"), &group);
+        let records = kafka.read_partitions(&self.name("matches"));
+        for (partition, records) in records {
+            let (mut marks, mut matches) = (BTreeMap::new(), 0);
+            for record in records.iter().map(|came| Record::decode(&came.value).unwrap()) {
+                match record {
+                    Record::Matches { matches: some, .. } => matches += some.len(),
+                    Record::Marks { marks: some, .. } => {
+                        marks.extend(some.into_iter().map(|mark| (mark.source, (mark.fronts, mark.idle))));
+                    }
+                }
+            }
+            let marks: Vec<_> = marks.iter().map(|(source, (fronts, idle))| (source.partition, fronts, idle)).collect();
+            all += &format!("matches/{partition}: {} records, {matches} matches, {marks:?}\n", records.len());
+        }
+        all
+    }
+}
+
 /// An event of this second that no rule asks for.
 fn ordinary(second: i64) -> String {
     let mut event: Value = serde_json::from_str(&event(second)).unwrap();
+    event["auditID"] = format!("6f1b0c1e-0000-4000-8000-{second:012}").into();
     event["verb"] = "watch".into();
     event["user"]["username"] = "system:node:n1".into();
     event["objectRef"]["resource"] = "leases".into();
@@ -185,6 +219,8 @@ fn members_on_one_broker() {
         &[
             Run { seed: 31, first: 1, then: &[], ends: Ends::Silent },
             Run { seed: 32, first: 2, then: &[Kill, Start, Broker(1), Start, Kill], ends: Ends::Later },
+            Run { seed: 33, first: 1, then: &[Start, Kill, Start, Kill], ends: Ends::Later },
+            Run { seed: 34, first: 4, then: &[Kill, Kill, Start, Broker(1), Start], ends: Ends::Later },
         ],
     );
 }
@@ -194,6 +230,13 @@ fn members_on_one_broker() {
 fn members_on_three_brokers() {
     let Some(brokers) = Brokers::up(3) else { return };
     use Does::{Broker, Kill, Start};
-    let then = &[Kill, Broker(2), Kill, Start, Broker(1), Start];
-    run_all(&brokers, 3, &[Run { seed: 41, first: 4, then, ends: Ends::Later }]);
+    run_all(
+        &brokers,
+        3,
+        &[
+            Run { seed: 41, first: 4, then: &[Kill, Broker(2), Kill, Start, Broker(1), Start], ends: Ends::Later },
+            Run { seed: 42, first: 1, then: &[Broker(3), Start, Kill, Broker(1)], ends: Ends::Later },
+            Run { seed: 43, first: 2, then: &[Broker(2), Kill, Start, Broker(3), Kill, Start], ends: Ends::Later },
+        ],
+    );
 }

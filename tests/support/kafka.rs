@@ -1,12 +1,13 @@
 //! Kafka for tests: librdkafka's mock cluster in this process, or a broker that runs; and a producer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 /// Brokers to talk to.
 pub struct Kafka {
@@ -75,11 +76,47 @@ impl Kafka {
         assert_eq!(self.producer.in_flight_count(), 0);
     }
 
-    /// Everything in a topic, read committed, by partition.
+    /// Everything in a topic, read committed.
     pub fn read(&self, topic: &str) -> Vec<Came> {
+        self.read_partitions(topic).into_values().flatten().collect()
+    }
+
+    /// The same, by partition.
+    pub fn read_partitions(&self, topic: &str) -> BTreeMap<i32, Vec<Came>> {
+        let (consumer, partitions) = self.reader("reader", topic);
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        }
+        consumer.assign(&list).unwrap();
+        let (mut ended, mut all) = (std::collections::BTreeSet::new(), BTreeMap::<i32, Vec<Came>>::new());
+        while ended.len() < partitions as usize {
+            match consumer.poll(Duration::from_secs(30)) {
+                None => panic!("{topic}: nothing comes"),
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
+                // A broker that goes and comes.
+                Some(Err(_)) => {}
+                Some(Ok(message)) => all.entry(message.partition()).or_default().push(came(&message)),
+            }
+        }
+        all
+    }
+
+    /// Where a group stands in a topic, and where its partitions end, read committed.
+    pub fn positions(&self, topic: &str, group: &str) -> String {
+        let (consumer, partitions) = self.reader(group, topic);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, partitions - 1);
+        let committed = consumer.committed_offsets(list, Duration::from_secs(10));
+        let ends = |partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(10));
+        let ends: Vec<_> = (0..partitions).map(ends).collect();
+        format!("{topic}: {group} at {committed:?}, ends {ends:?}\n")
+    }
+
+    fn reader(&self, group: &str, topic: &str) -> (BaseConsumer, i32) {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
-            .set("group.id", "reader")
+            .set("group.id", group)
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed")
@@ -87,23 +124,8 @@ impl Kafka {
             .create()
             .unwrap();
         let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(30)).unwrap();
-        let partitions = metadata.topics()[0].partitions().len();
-        let mut list = rdkafka::TopicPartitionList::new();
-        for partition in 0..partitions {
-            list.add_partition_offset(topic, partition as i32, rdkafka::Offset::Beginning).unwrap();
-        }
-        consumer.assign(&list).unwrap();
-        let (mut ended, mut all) = (std::collections::BTreeSet::new(), Vec::new());
-        while ended.len() < partitions {
-            match consumer.poll(Duration::from_secs(30)) {
-                None => panic!("{topic}: nothing comes"),
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
-                // A broker that goes and comes.
-                Some(Err(_)) => {}
-                Some(Ok(message)) => all.push(came(&message)),
-            }
-        }
-        all
+        let partitions = metadata.topics()[0].partitions().len() as i32;
+        (consumer, partitions)
     }
 }
 

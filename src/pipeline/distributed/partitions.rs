@@ -39,8 +39,6 @@ pub(super) struct Events {
     /// Newest event time read, microseconds.
     pub(super) reach: Option<i64>,
     committed: i64,
-    /// Whether it held nothing when it was taken.
-    empty: bool,
     read_at: Instant,
 }
 
@@ -54,10 +52,9 @@ impl Events {
         Some((batch, block.cluster))
     }
 
-    /// Whether it is read to its end and nothing has come for so long; or never held anything.
+    /// Whether it is read to its end and nothing has come for so long, not even the first record.
     pub(super) fn is_idle(&self, after: Duration) -> bool {
-        let never = self.empty && self.reach.is_none();
-        self.partition.is_at_end() && (never || self.read_at.elapsed() >= after)
+        self.partition.is_at_end() && self.read_at.elapsed() >= after
     }
 
     /// Where it stands, if that is not committed.
@@ -148,8 +145,8 @@ impl Member<'_> {
     /// Takes partitions up: events go on where they were committed, matches are folded from the beginning.
     pub(super) fn take_waiting(&mut self) -> Result<(), DistributedError> {
         let wanted: Vec<Wanted> = self.waiting.iter().map(|(topic, number)| self.wanted(topic, *number)).collect();
-        let asked = self.plan.consumer.places(&wanted).and_then(|places| Ok((places, self.plan.consumer.topics()?)));
-        let (committed, topics) = match asked {
+        let asked = self.plan.consumer.topics().and_then(|topics| Ok((topics, self.plan.consumer.places(&wanted)?)));
+        let (topics, committed) = match asked {
             Ok(answer) => answer,
             Err(error) => {
                 self.try_again(&error);
@@ -192,7 +189,6 @@ impl Member<'_> {
                 partition,
                 reach: None,
                 committed: place.next,
-                empty: place.low == place.end,
                 read_at: Instant::now(),
             });
         }
@@ -214,7 +210,7 @@ impl Member<'_> {
         Ok(())
     }
 
-    fn try_again(&mut self, error: &KafkaError) {
+    pub(super) fn try_again(&mut self, error: &KafkaError) {
         (self.log)(Grade::Problem, &format!("{error}; trying again"));
         self.ask_at = Instant::now() + ASK_AGAIN_AFTER;
     }
@@ -231,18 +227,21 @@ impl Member<'_> {
 
     /// Goes back to what is committed, where partitions are not there. The group is not asked for: it may wait for an answer of
     /// ours, and this is none. False while brokers do not answer.
-    pub(super) fn settle(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// They did not give us a producer for very long.
+    pub(super) fn settle(&mut self) -> Result<bool, DistributedError> {
         if self.astray == Astray::Nothing {
-            return true;
+            return Ok(true);
         }
-        if Instant::now() < self.ask_at {
-            return false;
+        if Instant::now() < self.ask_at || !self.renew()? {
+            return Ok(false);
         }
         match self.go_back() {
             Ok(()) => self.astray = Astray::Nothing,
             Err(error) => self.try_again(&error),
         }
-        self.astray == Astray::Nothing
+        Ok(self.astray == Astray::Nothing)
     }
 
     fn go_back(&mut self) -> Result<(), KafkaError> {

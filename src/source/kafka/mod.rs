@@ -6,6 +6,7 @@
 
 mod partition;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,8 @@ pub struct Settings {
     pub start: StartAt,
     /// Longest record that is kept, bytes.
     pub record_bytes: usize,
+    /// A topic of our own, of which every record is kept.
+    pub whole: Option<String>,
     /// A header that names the cluster of a record.
     pub cluster_header: Option<String>,
 }
@@ -264,7 +267,18 @@ impl Consumer {
             });
             Ok(place(one, group, self.settings.start, low, end))
         };
-        wanted.iter().map(place).collect()
+        let places: Result<Vec<Place>, KafkaError> = wanted.iter().map(place).collect();
+        places.inspect_err(|_| self.refresh(wanted.iter().map(|one| one.topic.as_str())))
+    }
+
+    /// Asks brokers for these topics anew, if librdkafka's own picture of them was of no use: it asks by itself after five
+    /// minutes, and until then does not know partitions that a broker which had just started did not tell of.
+    fn refresh<'t>(&self, topics: impl Iterator<Item = &'t str>) {
+        let topics: BTreeSet<&str> = topics.collect();
+        for topic in topics {
+            // Whether that was of use is seen by the next question.
+            let _ = self.consumer.fetch_metadata(Some(topic), END_TIMEOUT);
+        }
     }
 
     /// Takes partitions, each from its place on.
@@ -310,7 +324,8 @@ impl Consumer {
         for (topic, partition, _) in partitions {
             list.add_partition_offset(topic, *partition, Offset::End).map_err(failed)?;
         }
-        let ends = self.consumer.offsets_for_times(list, END_TIMEOUT).map_err(failed)?;
+        let ends = self.consumer.offsets_for_times(list, END_TIMEOUT);
+        let ends = ends.inspect_err(|_| self.refresh(partitions.iter().map(|one| one.0))).map_err(failed)?;
         // What is given out, and records behind it that are not for us: the marks of transactions.
         let positions = self.consumer.position().map_err(failed)?;
         let offset_in = |list: &TopicPartitionList, topic: &str, partition| {
@@ -352,13 +367,20 @@ impl Consumer {
     /// The topics that are there, and how many partitions each has.
     ///
     /// # Errors
-    /// The brokers cannot be asked, or a topic is not there.
+    /// The brokers cannot be asked, a topic is not there, or not all of its partitions are told.
     pub fn topics(&self) -> Result<Vec<(String, i32)>, KafkaError> {
         let mut topics: Vec<(String, i32)> = Vec::new();
-        for (topic, _) in self.all_partitions()? {
-            match topics.last_mut().filter(|(last, _)| *last == topic) {
-                Some((_, partitions)) => *partitions += 1,
-                None => topics.push((topic, 1)),
+        for (topic, partition) in self.all_partitions()? {
+            if topics.last().is_none_or(|(last, _)| *last != topic) {
+                topics.push((topic, 0));
+            }
+            // They are in order. Whoever believed in fewer than there are would not wait for the others.
+            if let Some((topic, partitions)) = topics.last_mut() {
+                if *partitions != partition {
+                    let (brokers, partition) = (self.settings.connection.brokers.clone(), *partitions);
+                    return Err(KafkaError::Partial { brokers, topic: topic.clone(), partition });
+                }
+                *partitions += 1;
             }
         }
         Ok(topics)

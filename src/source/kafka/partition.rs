@@ -89,7 +89,7 @@ impl Partition {
             queue,
             next: place.next,
             end: place.end,
-            record_bytes: settings.record_bytes,
+            record_bytes: if settings.whole.as_deref() == Some(topic) { usize::MAX } else { settings.record_bytes },
             cluster_header: settings.cluster_header.clone(),
             held: None,
             at_end: false,
