@@ -11,7 +11,7 @@ use crate::support::logs;
 const CONFIG: &str = "rules: [detections/secrets/secrets-listed.yml]\nadmin: {listen: '127.0.0.1:0'}";
 const RULE: &str = "rule=";
 
-fn address(running: &mut Running) -> String {
+pub fn address(running: &mut Running) -> String {
     running.wait_for("admin: listening on").rsplit(' ').next().unwrap().to_owned()
 }
 
@@ -26,7 +26,7 @@ pub fn get(address: &str, request: &str) -> (u16, String) {
 }
 
 /// Series and their values.
-fn scrape(address: &str) -> BTreeMap<String, f64> {
+pub fn scrape(address: &str) -> BTreeMap<String, f64> {
     let (status, text) = get(address, "GET /metrics");
     assert_eq!(status, 200);
     let series = text.lines().filter(|line| !line.starts_with('#'));

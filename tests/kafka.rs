@@ -4,6 +4,7 @@
 mod broker;
 mod members;
 mod secure;
+mod served;
 
 use std::collections::BTreeSet;
 

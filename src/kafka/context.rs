@@ -46,7 +46,7 @@ pub struct Lag {
     pub topic: String,
     /// Its partition.
     pub partition: i32,
-    /// Records between what was committed to the group and the end.
+    /// Records between what was committed to the group, or, in transactions, was read, and the end.
     pub records: i64,
 }
 
@@ -109,8 +109,15 @@ impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         let mut lags = Vec::new();
         for (topic, of_topic) in statistics.topics {
-            for (partition, of) in of_topic.partitions.into_iter().filter(|(_, of)| of.consumer_lag >= 0) {
-                lags.push(Lag { topic: topic.clone(), partition, records: of.consumer_lag });
+            for (partition, of) in of_topic.partitions {
+                // Who commits in transactions is not known by its client to have committed.
+                let end = if of.ls_offset >= 0 { of.ls_offset } else { of.hi_offset };
+                let at = if of.app_offset >= 0 { of.app_offset } else { of.next_offset };
+                let read = if end >= 0 && at >= 0 { (end - at).max(0) } else { -1 };
+                let records = if of.consumer_lag >= 0 { of.consumer_lag } else { read };
+                if records >= 0 {
+                    lags.push(Lag { topic: topic.clone(), partition, records });
+                }
             }
         }
         let _ = self.lags.try_send(lags);

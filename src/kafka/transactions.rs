@@ -11,12 +11,12 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{ANSWER_TIMEOUT, Connection, Context, KafkaError, Notes};
 
-/// How long brokers are waited for in each step of a transaction.
-const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long brokers are waited for in each step of a transaction, and how often it is tried. Brokers give up a transaction
+/// sooner; and as long as we wait, nobody answers the group, which waits for that.
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
+const STEP_TRIES: u32 = 2;
 /// How long brokers are waited for before anything was done.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often a step is tried of which the brokers have not answered.
-const STEP_TRIES: u32 = 3;
 /// When brokers give up a transaction whose producer is gone. They look every 10 s; until then nobody reads behind it.
 const TRANSACTION_TIMEOUT_MS: &str = "4000";
 

@@ -2,6 +2,7 @@
 //! the matches topic that the group gives it, and writes matches, alerts and how far it has read in one transaction.
 //! Nothing is kept on this machine: an owner reads its partition from the beginning, silently up to what was committed.
 
+mod onlooker;
 mod partitions;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::rules::RuleSet;
 use crate::source::Batch;
 use crate::source::kafka::Consumer;
 use crate::worker::{BatchResult, Counts, Worker};
+use onlooker::Onlooker;
 use partitions::{Astray, Events, Idle, Matches};
 
 /// How long nothing is looked at when there is nothing to do.
@@ -133,10 +135,15 @@ pub struct Member<'l> {
     report: Report,
     /// Partitions given to us of which brokers have not told where they go on.
     waiting: Vec<(String, i32)>,
+    /// Whether the group waits for us to say that we have taken them, be they none.
+    unanswered: bool,
     astray: Astray,
     /// When brokers are asked again that did not answer.
     ask_at: Instant,
     idle: Idle,
+    onlooker: Option<Onlooker>,
+    /// When it is tried again to look on.
+    look_at: Instant,
     /// Since when the producer is of no use.
     spent_at: Option<Instant>,
     /// Blocks of events read.
@@ -177,9 +184,12 @@ impl<'l> Member<'l> {
             log,
             report: Report::default(),
             waiting: Vec::new(),
+            unanswered: false,
             astray: Astray::Nothing,
             ask_at: now,
             idle: Idle::new(now),
+            onlooker: None,
+            look_at: now,
             spent_at: None,
             blocks: 0,
         })
@@ -195,7 +205,7 @@ impl<'l> Member<'l> {
             self.observe();
             let mut moved = false;
             if self.settle()? {
-                moved = self.read_events() | self.fold_matches()?;
+                moved = self.read_events()? | self.fold_matches()?;
                 self.mark_idle();
                 self.mark();
                 self.commit();
@@ -217,6 +227,7 @@ impl<'l> Member<'l> {
                 Rebalance::Assigned(partitions) => {
                     self.watched.metrics.rebalance("assigned");
                     self.waiting.extend(partitions);
+                    self.unanswered = true;
                     self.ask_at = Instant::now();
                     // To answer is to say that there is nothing to add, if there is nothing.
                     self.take_waiting()?;
@@ -228,7 +239,7 @@ impl<'l> Member<'l> {
                 }
             }
         }
-        if !self.waiting.is_empty() && self.ask_at <= Instant::now() {
+        if self.unanswered && self.ask_at <= Instant::now() {
             self.take_waiting()?;
         }
         for note in self.plan.consumer.take_notes() {
@@ -238,17 +249,19 @@ impl<'l> Member<'l> {
     }
 
     /// Matches some blocks of events, those furthest behind first. False if there was nothing to read.
-    fn read_events(&mut self) -> bool {
+    fn read_events(&mut self) -> Result<bool, DistributedError> {
         let now = now_us();
         let skew = self.plan.max_skew_us;
         self.worker.settings_mut().skew = (skew > 0).then(|| (now + skew, now));
-        let slowest = self.matches.iter().filter_map(Matches::slowest).max();
+        let slowest = self.slowest()?;
         let mut moved = false;
         for _ in 0..BLOCKS_MAX {
             let mut order: Vec<usize> = (0..self.events.len()).collect();
             order.sort_by_key(|at| self.events[*at].reach);
             let next = order.into_iter().find_map(|at| {
-                let ahead = slowest.zip(self.events[at].reach).is_some_and(|(slow, own)| own - slow > AHEAD_MAX_US);
+                let ahead = slowest
+                    .zip(self.events[at].reach)
+                    .is_some_and(|(slow, own)| own.saturating_sub(slow) > AHEAD_MAX_US);
                 let block = if ahead { None } else { self.events[at].next_block() };
                 Some((at, block?))
             });
@@ -256,7 +269,7 @@ impl<'l> Member<'l> {
             moved = true;
             self.matched(at, batch, cluster);
         }
-        moved
+        Ok(moved)
     }
 
     fn matched(&mut self, at: usize, mut batch: Batch, cluster: Option<String>) {
@@ -420,7 +433,7 @@ impl<'l> Member<'l> {
         self.observed_at = Instant::now();
         self.watched.health.beat(true);
         if let Some(lags) = self.plan.consumer.lags() {
-            self.watched.metrics.lags(&crate::kafka::by_topic(&lags));
+            self.watched.metrics.lags(&crate::kafka::by_topic(&self.own_lags(&lags)));
         }
     }
 

@@ -59,12 +59,17 @@ impl Brokers {
 
     /// Creates the topics of a configuration.
     pub fn create(&self, daemon: &Daemon, partitions: usize, replication: usize) {
+        self.create_with(daemon, partitions, replication, &[]);
+    }
+
+    /// The same with more arguments.
+    pub fn create_with(&self, daemon: &Daemon, partitions: usize, replication: usize, more: &[&str]) {
         let (partitions, replication) = (partitions.to_string(), replication.to_string());
         let args = ["kafka", "topics", "--create", "--partitions", &partitions, "--replication", &replication, "-c"];
         // Brokers that listen may have other things to do first.
         let until = Instant::now() + Duration::from_secs(60);
         loop {
-            let ran = ran(auditwatch().args(args).arg(daemon.path("run.yaml")));
+            let ran = ran(auditwatch().args(args).arg(daemon.path("run.yaml")).args(more));
             if ran.code == Some(0) {
                 return;
             }

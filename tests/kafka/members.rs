@@ -169,7 +169,9 @@ impl Run<'_> {
 impl Run<'_> {
     fn state(&self, kafka: &Kafka) -> String {
         let group = self.name("aw");
-        let mut all = kafka.positions(&self.name("audit"), &group) + &kafka.positions(&self.name("matches"), &group);
+        let mut all = kafka.members(&group);
+        all += &kafka.positions(&self.name("audit"), &group);
+        all += &kafka.positions(&self.name("matches"), &group);
         let records = kafka.read_partitions(&self.name("matches"));
         for (partition, records) in records {
             let (mut marks, mut matches) = (BTreeMap::new(), 0);

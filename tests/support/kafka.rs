@@ -113,6 +113,32 @@ impl Kafka {
         format!("{topic}: {group} at {committed:?}, ends {ends:?}\n")
     }
 
+    /// In which state a group is, and which member has which partitions.
+    pub fn members(&self, group: &str) -> String {
+        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap();
+        let Ok(groups) = consumer.fetch_group_list(Some(group), Duration::from_secs(10)) else { return String::new() };
+        let mut all = String::new();
+        for group in groups.groups() {
+            all += &format!("{}: {}\n", group.name(), group.state());
+            for member in group.members() {
+                let has = member.assignment().map(assigned).unwrap_or_default();
+                all += &format!("  {}: {has:?}\n", member.id());
+            }
+        }
+        all
+    }
+
+    /// Where a group stands in each partition; 0 where nothing was ever committed.
+    pub fn committed(&self, topic: &str, group: &str) -> Vec<i64> {
+        let (consumer, partitions) = self.reader(group, topic);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, partitions - 1);
+        let committed = consumer.committed_offsets(list, Duration::from_secs(30)).unwrap();
+        let mut all: Vec<_> = committed.elements().iter().map(|one| (one.partition(), one.offset().to_raw())).collect();
+        all.sort_unstable();
+        all.iter().map(|(_, offset)| offset.filter(|offset| *offset > 0).unwrap_or(0)).collect()
+    }
+
     fn reader(&self, group: &str, topic: &str) -> (BaseConsumer, i32) {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
@@ -127,6 +153,27 @@ impl Kafka {
         let partitions = metadata.topics()[0].partitions().len() as i32;
         (consumer, partitions)
     }
+}
+
+/// Topics and partitions, as the group's protocol writes them: version, topics (name, partitions), and more.
+fn assigned(bytes: &[u8]) -> Vec<(String, Vec<i32>)> {
+    fn take<'b>(bytes: &mut &'b [u8], n: usize) -> &'b [u8] {
+        let (taken, rest) = bytes.split_at(n.min(bytes.len()));
+        *bytes = rest;
+        taken
+    }
+    fn number(bytes: &mut &[u8]) -> i32 {
+        take(bytes, 4).iter().fold(0, |number, byte| number << 8 | i32::from(*byte))
+    }
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    let topics = number(&mut rest);
+    let topic = |_| {
+        let length = take(&mut rest, 2).iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        let name = String::from_utf8_lossy(take(&mut rest, length)).into_owned();
+        let partitions = number(&mut rest);
+        (name, (0..partitions).map(|_| number(&mut rest)).collect())
+    };
+    (0..topics).map(topic).collect()
 }
 
 fn came(message: &impl Message) -> Came {

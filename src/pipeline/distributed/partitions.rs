@@ -2,16 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use super::onlooker::Onlooker;
 use super::{DistributedError, Grade, Member};
 use crate::alert::Alert;
 use crate::distributed::matcher::Reading;
 use crate::distributed::{Owner, Record, Source};
-use crate::kafka::KafkaError;
+use crate::kafka::{KafkaError, Lag};
 use crate::source::Batch;
 use crate::source::kafka::{Partition, Place, Wanted};
 
 /// How long brokers that do not answer are left alone.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// How long it is waited before it is tried again to look on.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How soon after another, and how late at the latest, partitions are marked as idle.
 const IDLE_SOONEST: Duration = Duration::from_millis(100);
 const IDLE_LATEST: Duration = Duration::from_secs(10);
@@ -87,11 +90,7 @@ impl Matches {
     /// Folds the next block. False if there is none.
     pub(super) fn fold(&mut self) -> Result<bool, DistributedError> {
         let Some(block) = self.partition.next_block(Vec::new(), false) else { return Ok(false) };
-        let mut start = 0;
-        for record in &block.records {
-            // Behind each record stands a newline.
-            let bytes = &block.bytes[start..record.end.saturating_sub(1).max(start)];
-            start = record.end;
+        for (record, bytes) in block.records.iter().zip(block.values()) {
             let before = self.untold.len();
             self.owner.take(Record::decode(bytes)?, &mut self.untold);
             if (record.offset as i64) < self.committed {
@@ -160,6 +159,7 @@ impl Member<'_> {
         };
         let places: Vec<Place> = wanted.iter().zip(&committed).map(begin).collect();
         self.waiting.clear();
+        self.unanswered = false;
         let partitions = match self.plan.consumer.take(&wanted, &places, true) {
             Ok(partitions) => partitions,
             Err(error) => {
@@ -204,6 +204,7 @@ impl Member<'_> {
         self.events.retain(|events| !gone(&events.source.topic, events.source.partition));
         self.matches.retain(|owned| !gone(&owned.topic, owned.partition.number));
         self.waiting.retain(|(topic, number)| !gone(topic, *number));
+        self.unanswered &= !self.waiting.is_empty();
         if let Err(error) = self.plan.consumer.give_back(partitions) {
             (self.log)(Grade::Problem, &error.to_string());
         }
@@ -270,11 +271,45 @@ impl Member<'_> {
         Ok(())
     }
 
+    /// The lags of what is ours. Of a partition that nothing is known of yet nothing is counted.
+    pub(super) fn own_lags(&self, lags: &[Lag]) -> Vec<Lag> {
+        let events = self.events.iter().map(|events| (&events.source.topic, events.source.partition));
+        let own = events.chain(self.matches.iter().map(|owned| (&owned.topic, owned.partition.number)));
+        let lag = |(topic, partition): (&String, i32)| {
+            let known = lags.iter().find(|lag| lag.topic == *topic && lag.partition == partition);
+            Lag { topic: topic.clone(), partition, records: known.map_or(0, |lag| lag.records) }
+        };
+        own.map(lag).collect()
+    }
+
+    /// How far the slowest partition of events was read, as far as we know: no other is to be read much further. Who owns no
+    /// partition of the matches topic looks on at one.
+    pub(super) fn slowest(&mut self) -> Result<Option<i64>, DistributedError> {
+        if self.events.is_empty() || !self.matches.is_empty() {
+            self.onlooker = None;
+            return Ok(self.matches.iter().filter_map(Matches::slowest).max());
+        }
+        if self.onlooker.is_none() && self.look_at <= Instant::now() {
+            let plan = &self.plan;
+            match Onlooker::new(&plan.consumer, &plan.matches_topic, plan.windows.clone()) {
+                Ok(onlooker) => self.onlooker = Some(onlooker),
+                Err(error) => {
+                    (self.log)(Grade::Problem, &format!("{error}; trying again"));
+                    self.look_at = Instant::now() + LOOK_AGAIN_AFTER;
+                }
+            }
+        }
+        let known = self.onlooker.as_mut().map(Onlooker::slowest).transpose()?.flatten();
+        // Until that is known, nothing is read but a first block of each.
+        Ok(known.unwrap_or(Some(i64::MIN)))
+    }
+
     /// Marks partitions as idle that were read to their ends and are silent, if brokers say that nothing came meanwhile. Owners
     /// let pass what they had been told before the mark before: so it is told again as long as there are news of others, and
     /// now and then.
     pub(super) fn mark_idle(&mut self) {
-        let news = self.matches.iter().fold(self.blocks, |sum, owned| sum.wrapping_add(owned.news()));
+        let seen = self.onlooker.as_ref().map_or(0, Onlooker::news);
+        let news = self.matches.iter().fold(self.blocks + seen, |sum, owned| sum.wrapping_add(owned.news()));
         if news != self.idle.news {
             (self.idle.news, self.idle.every) = (news, IDLE_SOONEST);
         }

@@ -258,9 +258,7 @@ impl Consumer {
         }
         let committed = self.committed(&list)?;
         let place = |one: &Wanted| {
-            let ends = self.consumer.fetch_watermarks(&one.topic, one.partition, ANSWER_TIMEOUT);
-            let what = || format!("the ends of {}/{}", one.topic, one.partition);
-            let (low, end) = ends.map_err(|error| self.no_answer(what(), error))?;
+            let (low, end) = self.ends(&one.topic, one.partition)?;
             let group = committed.find_partition(&one.topic, one.partition).and_then(|found| match found.offset() {
                 Offset::Offset(offset) => Some(offset),
                 _ => None,
@@ -269,6 +267,15 @@ impl Consumer {
         };
         let places: Result<Vec<Place>, KafkaError> = wanted.iter().map(place).collect();
         places.inspect_err(|_| self.refresh(wanted.iter().map(|one| one.topic.as_str())))
+    }
+
+    /// The offset of the first record of a partition, and the one behind its last.
+    ///
+    /// # Errors
+    /// The brokers cannot be asked.
+    pub fn ends(&self, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
+        let ends = self.consumer.fetch_watermarks(topic, partition, ANSWER_TIMEOUT);
+        ends.map_err(|error| self.no_answer(format!("the ends of {topic}/{partition}"), error))
     }
 
     /// Asks brokers for these topics anew, if librdkafka's own picture of them was of no use: it asks by itself after five

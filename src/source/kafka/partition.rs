@@ -33,6 +33,13 @@ impl Block {
         self.records.is_empty() && self.oversized.is_empty()
     }
 
+    /// What each record holds.
+    pub fn values(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.records.iter().map(|record| record.end));
+        // Behind each record stands a newline.
+        starts.zip(&self.records).map(|(start, record)| &self.bytes[start..record.end.saturating_sub(1).max(start)])
+    }
+
     fn is_full(&self) -> bool {
         self.bytes.len() >= BLOCK_BYTES || self.records.len() >= RECORDS_MAX || self.oversized.len() >= OVERSIZED_MAX
     }
