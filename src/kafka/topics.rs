@@ -1,10 +1,12 @@
 //! Topics: what they should be, and making them so.
 
+use std::ffi::{CStr, CString};
 use std::fmt;
 
+use rdkafka::ClientContext as _;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 
-use super::{ANSWER_TIMEOUT, Connection, Context, KafkaError};
+use super::{ANSWER_TIMEOUT, ClientError, Connection, Context, KafkaError};
 
 /// A topic as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,43 @@ pub enum Made {
     Found,
 }
 
+/// An admin client is polled by nobody who could be asked for its token: so it is told, once, before it needs it.
+#[allow(unsafe_code, reason = "rdkafka gives tokens to those only who poll")]
+fn tell_token(connection: &Connection, admin: &AdminClient<Context>) -> Result<(), KafkaError> {
+    let refused = |why: String| {
+        let config = rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID;
+        connection.no_client(ClientError::ClientConfig(
+            config,
+            why,
+            "sasl.mechanism".to_owned(),
+            "OAUTHBEARER".to_owned(),
+        ))
+    };
+    let client = admin.inner();
+    let given = client.context().generate_oauth_token(None).map_err(|error| refused(error.to_string()))?;
+    let text = |text: String| CString::new(text).map_err(|_| refused("the token holds a NUL".to_owned()));
+    let (token, principal) = (text(given.token)?, text(given.principal_name)?);
+    let mut why = [0u8; 512];
+    // SAFETY: the client lives as long as `admin`; both texts end with NUL and live through the call; `why` is as long as is said.
+    let code = unsafe {
+        rdkafka::bindings::rd_kafka_oauthbearer_set_token(
+            client.native_ptr(),
+            token.as_ptr(),
+            given.lifetime_ms,
+            principal.as_ptr(),
+            std::ptr::null_mut(),
+            0,
+            why.as_mut_ptr().cast(),
+            why.len(),
+        )
+    };
+    if code == rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Ok(());
+    }
+    let why = CStr::from_bytes_until_nul(&why).map(|why| why.to_string_lossy().into_owned());
+    Err(refused(why.unwrap_or_default()))
+}
+
 /// Creates topics that are not there; those that are stay as they are.
 ///
 /// # Errors
@@ -58,6 +97,9 @@ pub fn create(connection: &Connection, topics: &[Topic]) -> Result<Vec<Made>, Ka
     let (context, _notes) = Context::new(connection.token_file.clone());
     let admin: AdminClient<Context> =
         connection.config(&[]).create_with_context(context).map_err(|error| connection.no_client(error))?;
+    if connection.token_file.is_some() {
+        tell_token(connection, &admin)?;
+    }
     let wanted: Vec<NewTopic<'_>> = topics
         .iter()
         .map(|topic| {

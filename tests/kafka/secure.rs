@@ -11,6 +11,7 @@ use super::broker::Brokers;
 use super::{replayed, scatter};
 use crate::support::daemon::{Daemon, by_id};
 use crate::support::logs::synthetic;
+use crate::support::{auditwatch, ran};
 
 /// The key and certificate of a server on 127.0.0.1, for Kafka in one file; beside it `ca.pem`, for those who ask it.
 fn keys(dir: &Path) -> Option<PathBuf> {
@@ -69,7 +70,12 @@ fn brokers_that_ask_who_is_there() {
     let lines = synthetic(51, 300);
     let expected = by_id(replayed(&lines));
     // What creates topics is a client, too.
-    brokers.create(&config("sasl_ssl", "ca.pem", &password("PLAIN", "password")), 2, 1);
+    for name in [&password("PLAIN", "password"), &bearer] {
+        brokers.create(&config("sasl_ssl", "ca.pem", name), 2, 1);
+    }
+    let unnamed = config("sasl_ssl", "ca.pem", &bearer.replace("DIR/token", "DIR/nowhere"));
+    let refused = ran(auditwatch().args(["kafka", "topics", "--create", "-c"]).arg(unnamed.path("run.yaml")));
+    assert!(refused.code != Some(0) && refused.err.contains("nowhere"), "{}", refused.err);
     scatter(&brokers.kafka, "audit", 2, &lines, 1);
     let known = [
         ("ssl", "}".to_owned()),
