@@ -36,9 +36,9 @@ pub fn scrape(address: &str) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// Scrapes until it holds: counts are brought together twice a second.
-fn scrape_until(address: &str, holds: impl Fn(&BTreeMap<String, f64>) -> bool) -> BTreeMap<String, f64> {
-    for _ in 0..10_000 {
+/// Scrapes until it holds: counts are brought together twice a second, and lags every five.
+pub fn scrape_until(address: &str, holds: impl Fn(&BTreeMap<String, f64>) -> bool) -> BTreeMap<String, f64> {
+    for _ in 0..100_000 {
         let found = scrape(address);
         if holds(&found) {
             return found;

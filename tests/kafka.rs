@@ -208,3 +208,32 @@ fn a_daemon_goes_on_where_it_was_and_tells_the_group() {
     }
     assert_eq!(daemon.stored(&[]).len(), 6);
 }
+
+#[test]
+fn metrics_tell_of_partitions_of_what_is_not_read_and_of_the_group() {
+    let kafka = Kafka::mock(&[("audit", 3)]);
+    let source = kafka.source("[audit]", "");
+    let daemon = Daemon::with_source(&source);
+    // Nothing is idle, and no partition is read far ahead of another.
+    daemon.configure(&source, &format!("{ONE_RULE}\nlateness: 1m\nadmin: {{listen: '127.0.0.1:0'}}"));
+    for n in [0, 600, 1_200] {
+        (0..3).filter(|to| n == 0 || *to != 1).for_each(|to| kafka.send("audit", to, event(n).as_bytes()));
+        kafka.flush();
+    }
+    // Too much for a block.
+    let many: Vec<String> = (1_300..1_300 + 5_000).map(event).collect();
+    many.iter().for_each(|event| kafka.send("audit", 0, event.as_bytes()));
+    kafka.flush();
+    let mut running = daemon.start();
+    let address = crate::admin::address(&mut running);
+    let of = |found: &std::collections::BTreeMap<String, f64>, name: &str| found.get(name).copied().unwrap_or(-1.0);
+    let lag = "auditwatch_kafka_lag_records{topic=\"audit\"}";
+    let found = crate::admin::scrape_until(&address, |found| of(found, lag) > 0.0);
+    assert_eq!(of(&found, "auditwatch_kafka_partitions{topic=\"audit\"}"), 3.0);
+    assert!(of(&found, "auditwatch_kafka_rebalances_total{change=\"assigned\"}") >= 1.0, "{found:#?}");
+    assert!(of(&found, lag) <= 5_007.0, "{found:#?}");
+    // The slowest goes on, and so do all.
+    kafka.send("audit", 1, event(8_000).as_bytes());
+    kafka.flush();
+    crate::admin::scrape_until(&address, |found| of(found, lag) == 0.0);
+}
