@@ -408,6 +408,25 @@ fn a_silence_is_told_when_the_watermark_has_passed_its_end() {
 }
 
 #[test]
+fn silences_that_end_together_are_told_in_one_order() {
+    let told = || {
+        let absence = correlation(CorrelationKind::EventAbsence { after: 0 }, &RULE, &["a", "b"], 60 * SECOND);
+        let mut b = Bench::new(&[false], vec![absence], Settings::default());
+        let of = |request: u8| Event {
+            fields: vec![("a", vec!["p".into()]), ("b", vec![format!("q{request}")])],
+            ..at(0, request)
+        };
+        b.absorb(0, &(1..9).map(of).chain([idle(200)]).collect::<Vec<_>>());
+        b.finish()
+    };
+    let first = told();
+    assert_eq!(first.len(), 8);
+    for _ in 0..9 {
+        assert_eq!(told(), first);
+    }
+}
+
+#[test]
 fn numbers_are_bounded() {
     let kind = CorrelationKind::Numbers(Measure::Sum, vec![(Cmp::Ge, 5000)], vec!["b".into()]);
     let c = correlation(kind, &RULE, &["a"], 100 * SECOND);
