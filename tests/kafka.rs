@@ -216,16 +216,23 @@ fn metrics_tell_of_partitions_of_what_is_not_read_and_of_the_group() {
     let daemon = Daemon::with_source(&source);
     // Nothing is idle, and no partition is read far ahead of another.
     daemon.configure(&source, &format!("{ONE_RULE}\nlateness: 1m\nadmin: {{listen: '127.0.0.1:0'}}"));
-    for n in [0, 600, 1_200] {
-        (0..3).filter(|to| n == 0 || *to != 1).for_each(|to| kafka.send("audit", to, event(n).as_bytes()));
+    (0..3).for_each(|to| kafka.send("audit", to, event(0).as_bytes()));
+    kafka.flush();
+    let mut running = daemon.start();
+    let address = crate::admin::address(&mut running);
+    // Where each of them stands is known before one has more.
+    let at_start = |found: &std::collections::BTreeMap<String, f64>| {
+        found.keys().filter(|name| name.starts_with("auditwatch_source_lag_seconds{source=\"audit/")).count() == 3
+    };
+    crate::admin::scrape_until(&address, at_start);
+    for n in [600, 1_200] {
+        [0, 2].into_iter().for_each(|to| kafka.send("audit", to, event(n).as_bytes()));
         kafka.flush();
     }
     // Too much for a block.
     let many: Vec<String> = (1_300..1_300 + 5_000).map(event).collect();
     many.iter().for_each(|event| kafka.send("audit", 0, event.as_bytes()));
     kafka.flush();
-    let mut running = daemon.start();
-    let address = crate::admin::address(&mut running);
     let of = |found: &std::collections::BTreeMap<String, f64>, name: &str| found.get(name).copied().unwrap_or(-1.0);
     let lag = "auditwatch_kafka_lag_records{topic=\"audit\"}";
     let found = crate::admin::scrape_until(&address, |found| of(found, lag) > 0.0);
