@@ -108,6 +108,8 @@ impl Condition {
             Expr::And(list) => Condition::And(parts(list)?),
             Expr::Or(list) => Condition::Or(parts(list)?),
             Expr::Not(part) => Condition::Not(Box::new(Self::build(part, in_block)?)),
+            // A placeholder whose list is empty: whatever the event says, it does not hold.
+            Expr::Test(test) if test.is_never() => Condition::Const(false),
             Expr::Test(test) => Condition::Test(Box::new(Check::compile(test, in_block)?)),
             Expr::Each(each) => Condition::Each(Box::new(Block::compile(each, in_block)?)),
         })

@@ -112,9 +112,7 @@ pub fn necessary(expr: &Expr, dimension: Dimension) -> Option<Vec<Box<str>>> {
             Some(all)
         }
         // A placeholder whose list is empty: the rule waits for its site.
-        Expr::Test(test) if !test.any_of.is_empty() && test.any_of.iter().all(|op| *op == Op::Never) => {
-            Some(Vec::new())
-        }
+        Expr::Test(test) if test.is_never() => Some(Vec::new()),
         Expr::Test(test) => named(test, dimension),
     }
 }

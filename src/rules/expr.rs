@@ -97,6 +97,13 @@ pub struct Test {
     pub span: Span,
 }
 
+impl Test {
+    /// Whether it holds for no value, and for none at all: it compares with nothing.
+    pub fn is_never(&self) -> bool {
+        !self.any_of.is_empty() && self.any_of.iter().all(|op| *op == Op::Never)
+    }
+}
+
 /// An array block: a quantifier over the members of an array, with a condition on each member.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Each {
