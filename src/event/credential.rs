@@ -20,18 +20,20 @@ pub(crate) enum ExtraKey<'k> {
 impl<'a> Event<'a> {
     /// `user.extra` `authentication.kubernetes.io/credential-id`, as it stands.
     pub(super) fn credential(&self) -> Option<Raw> {
-        *self.kept.credential.get_or_init(|| {
-            if !self.has_duplicate_keys() {
-                let extra = self.extra_raw().filter(|raw| self.doc.kind(*raw) == Kind::Object)?;
-                return self.find_member(extra, CREDENTIAL_ID);
-            }
-            let mut found = None;
-            for user in self.objects(Slot::User) {
-                let extra = self.member(user, "extra").filter(|raw| self.doc.kind(*raw) == Kind::Object);
-                found = extra.and_then(|raw| self.member(raw, CREDENTIAL_ID)).or(found);
-            }
-            found
-        })
+        *self.kept.credential.get_or_init(|| self.of_header(|| self.find_credential()))
+    }
+
+    fn find_credential(&self) -> Option<Raw> {
+        if !self.has_duplicate_keys() {
+            let extra = self.extra_raw().filter(|raw| self.doc.kind(*raw) == Kind::Object)?;
+            return self.find_member(extra, CREDENTIAL_ID);
+        }
+        let mut found = None;
+        for user in self.objects(Slot::User) {
+            let extra = self.member(user, "extra").filter(|raw| self.doc.kind(*raw) == Kind::Object);
+            found = extra.and_then(|raw| self.member(raw, CREDENTIAL_ID)).or(found);
+        }
+        found
     }
 
     /// The member of `user.extra` with this key, if there is one; `None` if the general way must say, because another key
@@ -112,19 +114,21 @@ impl<'a> Event<'a> {
 
     /// The credential's id if there is one at most; `None` if there are several.
     pub fn single_credential(&self) -> Option<Option<&'a str>> {
-        *self.kept.single_credential.get_or_init(|| {
-            let Some(raw) = self.credential() else { return Some(None) };
-            let (mut count, mut text) = (0, None);
-            let _ = self.scalars(Node::Json(raw), &mut |node| {
-                count += 1;
-                text = if let Node::Json(raw) = node { self.text(raw) } else { None };
-                if count < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            });
-            match (count, text) {
-                (0, _) => Some(None),
-                (1, Some(text)) => Some(Some(text)),
-                _ => None,
-            }
-        })
+        *self.kept.single_credential.get_or_init(|| self.of_header(|| self.find_single_credential()))
+    }
+
+    fn find_single_credential(&self) -> Option<Option<&'a str>> {
+        let Some(raw) = self.credential() else { return Some(None) };
+        let (mut count, mut text) = (0, None);
+        let _ = self.scalars(Node::Json(raw), &mut |node| {
+            count += 1;
+            text = if let Node::Json(raw) = node { self.text(raw) } else { None };
+            if count < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        match (count, text) {
+            (0, _) => Some(None),
+            (1, Some(text)) => Some(Some(text)),
+            _ => None,
+        }
     }
 }

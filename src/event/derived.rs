@@ -82,9 +82,11 @@ impl<'a> Event<'a> {
 
     /// The impersonated user if there is one, else the authenticated one.
     pub fn actor_username(&self) -> Option<&'a str> {
-        *self.kept.actor_username.get_or_init(|| match self.objects(Slot::ImpersonatedUser).last() {
-            Some(user) => self.member(user, "username").and_then(|raw| self.text(raw)),
-            None => self.username(),
+        *self.kept.actor_username.get_or_init(|| {
+            self.of_header(|| match self.objects(Slot::ImpersonatedUser).last() {
+                Some(user) => self.member(user, "username").and_then(|raw| self.text(raw)),
+                None => self.username(),
+            })
         })
     }
 
@@ -131,7 +133,7 @@ impl<'a> Event<'a> {
 
     /// Who acts, in one word (`k8s.actor.kind`).
     pub fn actor_kind(&self) -> &'static str {
-        self.kept.actor_kind.get_or_init(|| self.kind_of_actor())
+        self.kept.actor_kind.get_or_init(|| self.of_header(|| self.kind_of_actor()))
     }
 
     fn kind_of_actor(&self) -> &'static str {
@@ -140,7 +142,7 @@ impl<'a> Event<'a> {
 
     /// The rightmost entry of `sourceIPs` that is no trusted proxy: the entries before it can be set by the client.
     pub fn client_ip(&self) -> Option<&'a str> {
-        *self.kept.client_ip.get_or_init(|| self.rightmost_address())
+        *self.kept.client_ip.get_or_init(|| self.of_header(|| self.rightmost_address()))
     }
 
     fn rightmost_address(&self) -> Option<&'a str> {
@@ -168,7 +170,7 @@ impl<'a> Event<'a> {
 
     /// The authorizer's decision.
     pub fn decision(&self) -> Option<&'a str> {
-        *self.kept.decision.get_or_init(|| self.annotation("authorization.k8s.io/decision"))
+        *self.kept.decision.get_or_init(|| self.of_header(|| self.annotation("authorization.k8s.io/decision")))
     }
 
     fn annotation(&self, key: &str) -> Option<&'a str> {
@@ -193,7 +195,7 @@ impl<'a> Event<'a> {
 
     /// Whether nothing was stored: `dryRun=All` in the URI, or `dryRun: [All]` in a delete's body.
     pub fn dry_run(&self) -> bool {
-        *self.kept.dry_run.get_or_init(|| self.asks_for_dry_run())
+        *self.kept.dry_run.get_or_init(|| self.of_header(|| self.asks_for_dry_run()))
     }
 
     fn asks_for_dry_run(&self) -> bool {
@@ -240,7 +242,7 @@ impl<'a> Event<'a> {
 
     /// What became of the request, in one word.
     pub(crate) fn outcome(&self) -> &'static str {
-        self.kept.outcome.get_or_init(|| self.what_became())
+        self.kept.outcome.get_or_init(|| self.of_header(|| self.what_became()))
     }
 
     fn what_became(&self) -> &'static str {
@@ -275,7 +277,7 @@ impl<'a> Event<'a> {
             Slot::RequestObject => &self.kept.request_dropped,
             _ => &self.kept.response_dropped,
         };
-        *kept.get_or_init(|| self.was_dropped(slot))
+        *kept.get_or_init(|| self.of_header(|| self.was_dropped(slot)))
     }
 
     fn was_dropped(&self, slot: Slot) -> bool {

@@ -328,6 +328,15 @@ impl<'a> Event<'a> {
         self.malformed.take()
     }
 
+    /// What is read of the header counts as far as it can be read, whoever asks for it first: nobody is left in doubt by what
+    /// is wrong behind that.
+    pub(super) fn of_header<T>(&self, read: impl FnOnce() -> T) -> T {
+        let before = self.malformed.get();
+        let read = read();
+        self.malformed.set(before);
+        read
+    }
+
     /// Says it again, for whoever asks next.
     pub(crate) fn set_malformed(&self, malformed: bool) {
         self.malformed.set(malformed);
