@@ -67,9 +67,9 @@ pub enum Condition {
 /// A compiled test.
 #[derive(Debug)]
 pub struct Check {
-    field: Field,
+    pub(super) field: Field,
     /// The facet that its verdict follows from.
-    facet: Option<Facet>,
+    pub(super) facet: Option<Facet>,
     texts: Texts,
     /// For tests of any text of the event.
     keywords: Option<Keywords>,

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use aho_corasick::AhoCorasick;
 use hashbrown::HashMap;
 
-use super::condition::Verdict;
+use super::condition::{Condition, Verdict};
 use super::facets::Facet;
 use super::index::{Bits, has, set};
 use super::keywords::words_of;
@@ -18,7 +18,7 @@ use super::lookup::{look_up, scalar_text, sole_text};
 use crate::event::path::{Field, Root};
 use crate::event::view::Event;
 use crate::event::walk::Missing;
-use crate::rules::expr::{Expr, Op, Test};
+use crate::rules::expr::{Expr, Op};
 
 /// From how many tests of a field on a search for all is cheaper than those that are judged one by one.
 const TESTS_MIN: usize = 32;
@@ -27,8 +27,8 @@ const TESTS_MIN: usize = 32;
 #[derive(Debug, Default)]
 pub struct Needles {
     groups: Vec<Group>,
-    /// Per part: its group and one, or 0.
-    of_part: Vec<u32>,
+    /// Per part: its group.
+    of_part: Vec<Option<u32>>,
     /// Per part of a group: its rules.
     rules_of: Vec<Vec<u32>>,
 }
@@ -63,34 +63,30 @@ struct InField {
 }
 
 impl Needles {
-    /// The fields that these parts test, if there are many that test the same. `of_rule` has the parts of each rule.
-    pub fn new(parts: &[&Expr], of_rule: &[Box<[u32]>]) -> Needles {
-        let mut by_field: HashMap<_, Vec<(u32, Vec<String>)>> = HashMap::new();
-        for (number, part) in (0u32..).zip(parts) {
-            if let Some((field, facet, words)) = words_of_part(part) {
-                by_field.entry((field, facet)).or_default().push((number, words));
+    /// The fields that these parts test, if there are many that test the same. `rules_of` has the rules of each part, of which
+    /// bitsets have so many words.
+    pub fn new(said: &[&Expr], parts: &[Condition], rules_of: &[Vec<u32>], words: usize) -> Needles {
+        let mut by_field: HashMap<_, Vec<(usize, &Field, Vec<String>)>> = HashMap::new();
+        for (number, (said, part)) in said.iter().zip(parts).enumerate() {
+            if let Some((field, facet, words)) = words_of_part(said, part) {
+                by_field.entry((&field.name, facet)).or_default().push((number, field, words));
             }
         }
-        let mut needles =
-            Needles { groups: Vec::new(), of_part: vec![0; parts.len()], rules_of: vec![Vec::new(); parts.len()] };
-        for ((field, _), tests) in by_field.into_iter().filter(|(_, tests)| tests.len() >= TESTS_MIN) {
-            let of_word = tests.iter().flat_map(|(part, words)| words.iter().map(move |word| (word, *part)));
-            let (words, part_of): (Vec<&String>, Vec<u32>) = of_word.unzip();
-            let Ok(search) = AhoCorasick::builder().ascii_case_insensitive(true).build(words) else { continue };
-            let rules = vec![0; of_rule.len().div_ceil(64)];
-            needles.groups.push(Group { field: Field::parse(field), search, part_of: part_of.into(), rules });
-            let group = needles.groups.len() as u32;
-            tests.iter().for_each(|(part, _)| needles.of_part[*part as usize] = group);
-        }
-        for (rule, parts) in (0u32..).zip(of_rule) {
-            for part in parts.iter().map(|part| *part as usize) {
-                if let Some(group) = (needles.of_part[part] as usize).checked_sub(1) {
-                    set(&mut needles.groups[group].rules, rule as usize);
-                    needles.rules_of[part].push(rule);
-                }
+        let (mut groups, mut of_part, mut rules_of_part) = (Vec::new(), vec![None; parts.len()], Vec::new());
+        rules_of_part.resize(parts.len(), Vec::new());
+        for tests in by_field.into_values().filter(|tests| tests.len() >= TESTS_MIN) {
+            let of_word = tests.iter().flat_map(|(part, _, words)| words.iter().map(|word| (word, *part as u32)));
+            let (all, part_of): (Vec<&String>, Vec<u32>) = of_word.unzip();
+            let Ok(search) = AhoCorasick::builder().ascii_case_insensitive(true).build(all) else { continue };
+            let (mut rules, field) = (vec![0; words], tests[0].1.clone());
+            for (part, ..) in &tests {
+                of_part[*part] = Some(groups.len() as u32);
+                rules_of[*part].iter().for_each(|rule| set(&mut rules, *rule as usize));
+                rules_of_part[*part].clone_from(&rules_of[*part]);
             }
+            groups.push(Group { field, search, part_of: part_of.into(), rules });
         }
-        needles
+        Needles { groups, of_part, rules_of: rules_of_part }
     }
 
     /// The verdict of a part that no word speaks for, and why it is unknown; `None` if it has to be judged. `number` is
@@ -104,7 +100,7 @@ impl Needles {
         found: &mut Found,
         candidates: &mut [u64],
     ) -> Option<(Verdict, Missing)> {
-        let place = (self.of_part[part] as usize).checked_sub(1)?;
+        let place = self.of_part[part]? as usize;
         if found.0.len() < self.groups.len() {
             found.0.resize_with(self.groups.len(), InField::default);
         }
@@ -167,17 +163,16 @@ impl Group {
 
 /// The field of a part that is one test and needs a word, the facet that settles it, and its words. What a facet's value
 /// rules out must follow from nothing else: so tests of one field that differ in this are kept apart.
-fn words_of_part(part: &Expr) -> Option<(&str, Option<Facet>, Vec<String>)> {
-    let Expr::Test(Test { field: Some(name), any_of, .. }) = part else { return None };
-    let field = Field::parse(name);
-    if matches!(field.root, Root::Anything | Root::Member) {
+fn words_of_part<'p>(said: &Expr, part: &'p Condition) -> Option<(&'p Field, Option<Facet>, Vec<String>)> {
+    let (Expr::Test(test), Condition::Test(check)) = (said, part) else { return None };
+    if matches!(check.field.root, Root::Anything | Root::Member) {
         return None;
     }
     let mut words = Vec::new();
-    for op in any_of.iter().filter(|op| **op != Op::Never) {
+    for op in test.any_of.iter().filter(|op| **op != Op::Never) {
         words.extend(words_of(op)?);
     }
-    words.iter().all(|word| !word.is_empty()).then(|| (&**name, Facet::of_test(&field, any_of), words))
+    words.iter().all(|word| !word.is_empty()).then_some((&check.field, check.facet, words))
 }
 
 #[cfg(test)]
@@ -185,10 +180,10 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
-    use super::super::condition::{Condition, Doubt};
+    use super::super::condition::Doubt;
     use super::*;
     use crate::event::walk::testing::with_event;
-    use crate::rules::expr::{StrHow, StrOp};
+    use crate::rules::expr::{StrHow, StrOp, Test};
 
     fn part(field: &str, how: StrHow, cased: bool) -> Expr {
         let any_of = vec![Op::Str(StrOp { how, cased })];
@@ -197,8 +192,9 @@ mod tests {
 
     /// Each part is a rule.
     fn needles(parts: &[Expr]) -> Needles {
-        let of_rule: Vec<Box<[u32]>> = (0..parts.len() as u32).map(|part| vec![part].into()).collect();
-        Needles::new(&parts.iter().collect::<Vec<_>>(), &of_rule)
+        let conditions: Vec<Condition> = parts.iter().map(|part| Condition::compile(part).unwrap()).collect();
+        let rules_of: Vec<Vec<u32>> = (0..parts.len() as u32).map(|part| vec![part]).collect();
+        Needles::new(&parts.iter().collect::<Vec<_>>(), &conditions, &rules_of, parts.len().div_ceil(64))
     }
 
     proptest! {

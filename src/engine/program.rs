@@ -87,7 +87,7 @@ impl Program {
     /// # Errors
     /// The first rule whose regular expression is none, or larger than 1 MiB compiled.
     pub fn compile(rule_set: Arc<RuleSet>) -> Result<Program, CompileError> {
-        let (parts, of_rule, needles) = Parts::of(&rule_set)?;
+        let Parts { conditions: parts, said, of_rule, .. } = Parts::of(&rule_set)?;
         let exprs: Vec<&Expr> = rule_set.rules.iter().map(|rule| &rule.condition).collect();
         let index = Index::new(&exprs);
         let (mut stage_rules, mut all_rules) = (vec![0u64; index.words()], vec![0u64; index.words()]);
@@ -99,7 +99,9 @@ impl Program {
         }
         let captures = Arc::new(CaptureTable::new(&rule_set));
         let capture_fields = captures.fields.iter().map(|field| Field::parse(field)).collect();
-        let of_facet = Facet::ALL.map(|facet| of_facet(facet, &parts, &of_rule, index.words()));
+        let rules_of = rules_of(&of_rule, parts.len());
+        let needles = Needles::new(&said, &parts, &rules_of, index.words());
+        let of_facet = Facet::ALL.map(|facet| of_facet(facet, &parts, &rules_of, index.words()));
         let quanta = sightings::quanta(&rule_set);
         let mut numbers = 0u32..;
         let of_pod: Vec<Option<u32>> =
@@ -182,10 +184,13 @@ impl Program {
 
     /// Appends what the event's value of this facet means for every rule.
     fn meaning(&self, facet: Facet, event: &Event<'_>, found: (u64, &mut Found), words: &mut Vec<u64>) {
+        // Whatever is wrong with the text must show when the event is judged, whether its facets were known or not.
+        event.of_header(|| self.work_out(facet, event, found, words));
+    }
+
+    fn work_out(&self, facet: Facet, event: &Event<'_>, found: (u64, &mut Found), words: &mut Vec<u64>) {
         let (mut left, mut settled) = (ones(self.index.words()), vec![0; self.parts.len().div_ceil(64)]);
         let (number, found) = found;
-        // Whatever is wrong with the text must show when the event is judged, whether its facets were known or not.
-        let malformed = event.take_malformed();
         self.index.narrow(event, facet, &mut left);
         for PartOfFacet { part, rules } in &self.of_facet[facet as usize] {
             if !rules.any_of(&left) {
@@ -200,7 +205,6 @@ impl Program {
                 Verdict::Unknown => {}
             }
         }
-        event.set_malformed(malformed);
         words.extend(left);
         words.extend(settled);
     }
@@ -270,18 +274,16 @@ impl Program {
 struct Parts<'e> {
     conditions: Vec<Condition>,
     said: Vec<&'e Expr>,
+    /// Per rule the numbers of its own.
+    of_rule: Vec<Box<[u32]>>,
     /// What they were compiled from, by a rough hash: few parts that differ share one.
     known: HashMap<u64, Vec<(&'e Expr, u32)>>,
 }
 
-/// All parts, per rule the numbers of its own, and what many of them ask of one field.
-type Numbered = (Vec<Condition>, Vec<Box<[u32]>>, Needles);
-
 impl<'e> Parts<'e> {
     /// The parts of all rules.
-    fn of(rules: &'e RuleSet) -> Result<Numbered, CompileError> {
+    fn of(rules: &'e RuleSet) -> Result<Parts<'e>, CompileError> {
         let mut parts = Parts::default();
-        let mut of_rule = Vec::with_capacity(rules.rules.len());
         for rule in &rules.rules {
             let numbers = parts.add(&rule.condition).map_err(|source| CompileError {
                 file: rule.meta.file.clone(),
@@ -289,10 +291,9 @@ impl<'e> Parts<'e> {
                 title: rule.meta.title.clone(),
                 source,
             })?;
-            of_rule.push(numbers);
+            parts.of_rule.push(numbers);
         }
-        let needles = Needles::new(&parts.said, &of_rule);
-        Ok((parts.conditions, of_rule, needles))
+        Ok(parts)
     }
 
     /// The parts of a rule's condition, cheap ones first.
@@ -334,7 +335,7 @@ enum RulesOfPart {
 }
 
 impl RulesOfPart {
-    fn new(rules: Vec<u32>, words: usize) -> RulesOfPart {
+    fn new(rules: &[u32], words: usize) -> RulesOfPart {
         if rules.len() < words {
             return RulesOfPart::Few(rules.into());
         }
@@ -360,12 +361,17 @@ impl RulesOfPart {
     }
 }
 
-/// The parts that have a test of the facet.
-fn of_facet(facet: Facet, parts: &[Condition], of_rule: &[Box<[u32]>], words: usize) -> Vec<PartOfFacet> {
-    let mut rules_of = vec![Vec::new(); parts.len()];
+/// Per part the rules that it is a part of.
+fn rules_of(of_rule: &[Box<[u32]>], parts: usize) -> Vec<Vec<u32>> {
+    let mut rules_of = vec![Vec::new(); parts];
     for (rule, parts) in (0u32..).zip(of_rule) {
         parts.iter().for_each(|part| rules_of[*part as usize].push(rule));
     }
+    rules_of
+}
+
+/// The parts that have a test of the facet.
+fn of_facet(facet: Facet, parts: &[Condition], rules_of: &[Vec<u32>], words: usize) -> Vec<PartOfFacet> {
     let all = (0u32..).zip(parts).zip(rules_of).filter(|((_, part), _)| part.concerns(facet));
     all.map(|((part, _), rules)| PartOfFacet { part, rules: RulesOfPart::new(rules, words) }).collect()
 }

@@ -329,17 +329,12 @@ impl<'a> Event<'a> {
     }
 
     /// What is read of the header counts as far as it can be read, whoever asks for it first: nobody is left in doubt by what
-    /// is wrong behind that.
-    pub(super) fn of_header<T>(&self, read: impl FnOnce() -> T) -> T {
-        let before = self.malformed.get();
+    /// is wrong behind that, and what is wrong elsewhere leaves no doubt here.
+    pub(crate) fn of_header<T>(&self, read: impl FnOnce() -> T) -> T {
+        let before = self.malformed.take();
         let read = read();
         self.malformed.set(before);
         read
-    }
-
-    /// Says it again, for whoever asks next.
-    pub(crate) fn set_malformed(&self, malformed: bool) {
-        self.malformed.set(malformed);
     }
 
     /// The text the event stands in, with its index.

@@ -46,11 +46,15 @@ const RENEW_FOR: Duration = Duration::from_secs(600);
 fn fitting(alert: &Alert, bytes_max: usize) -> Vec<u8> {
     // An alert is strings and numbers, which can always be written.
     let mut bytes = serde_json::to_vec(alert).unwrap_or_default();
-    let mut shorter = alert.clone();
-    while bytes.len() > bytes_max && shorter.events.len() > 1 {
+    let mut shorter = None;
+    while bytes.len() > bytes_max {
+        let shorter = shorter.get_or_insert_with(|| alert.clone());
+        if shorter.events.len() < 2 {
+            break;
+        }
         shorter.events.drain(..shorter.events.len().div_ceil(2));
         shorter.evidence_truncated = true;
-        bytes = serde_json::to_vec(&shorter).unwrap_or_default();
+        bytes = serde_json::to_vec(shorter).unwrap_or_default();
     }
     bytes
 }
