@@ -58,7 +58,7 @@ pub fn rules(text: &str) {
     let (rules, problems) = load(&[SourceFile::new("fuzz.yml", text)], &Placeholders::new());
     for problem in problems {
         assert!(!problem.message.is_empty());
-        assert!(problem.span.line as usize <= text.split('\n').count() + 1, "{problem:?}");
+        assert!(problem.span.line as usize <= text.split(['\n', '\r']).count() + 1, "{problem:?}");
     }
     let _ = Program::compile(Arc::new(rules));
 }

@@ -110,7 +110,12 @@ fn token_length(line: &str, start: usize) -> usize {
 /// The line that a span names.
 fn source_line(text: &str, span: Span) -> Option<&str> {
     let index = (span.line as usize).checked_sub(1)?;
-    text.lines().nth(index)
+    source_lines(text).nth(index)
+}
+
+/// The lines of a rule file as YAML counts them: CR alone ends one too (YAML 1.2.2, §5.4).
+pub fn source_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split('\r'))
 }
 
 /// One character for one column, so that the caret stays under its place.
@@ -256,6 +261,7 @@ mod tests {
         let head = "error[unknown-modifier]: unknown modifier `contain\\u{1b}`";
         check((2, 3), None, None, &format!("a.yml:2:3: {head}"));
         check((0, 0), None, Some("x"), &format!("a.yml: {head}"));
+        check((3, 1), None, Some("x\ry\r\nz"), &format!("a.yml:3:1: {head}\n 3 | z\n   | ^"));
         check((9, 1), None, Some("x"), &format!("a.yml:9:1: {head}"));
         check(
             (2, 3),

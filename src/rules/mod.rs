@@ -26,7 +26,7 @@ mod threshold;
 pub mod yaml;
 
 pub use adjust::Adjustment;
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{Diagnostic, Severity, source_lines};
 pub use load::{check, load};
 pub use suggest::suggest;
 

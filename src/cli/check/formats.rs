@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Checked;
 use crate::rules::codes::CODES;
-use crate::rules::{Diagnostic, Severity};
+use crate::rules::{Diagnostic, Severity, source_lines};
 
 /// `3 errors and 1 warning in 17 files (12 rules, 3 correlations)`.
 pub(super) fn summary(checked: &Checked<'_>) -> String {
@@ -29,7 +29,7 @@ pub(super) fn text(out: &mut dyn Write, checked: &Checked<'_>, color: bool) -> i
     for problem in checked.problems {
         if problem.file != name {
             name = &problem.file;
-            lines = checked.text(name).map_or(Vec::new(), |text| text.lines().collect());
+            lines = checked.text(name).map_or(Vec::new(), |text| source_lines(text).collect());
         }
         let line = (problem.span.line as usize).checked_sub(1).and_then(|index| lines.get(index).copied());
         writeln!(out, "{}\n", problem.paint(line, color))?;
