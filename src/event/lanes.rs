@@ -5,8 +5,16 @@ use super::structure::{Carried, Masks, Structure};
 
 /// A way to classify a block of 64 bytes.
 pub(super) trait Lanes {
+    /// What is remembered of all bytes together, before any.
+    const NOTHING: Self::Seen;
+    /// What is remembered of all bytes together: questions whose answer is nearly always no are asked once a text.
+    type Seen: Copy;
+
     /// Classifies the bytes; bit n speaks of byte n.
-    fn masks(block: &[u8; 64]) -> Masks;
+    fn masks(block: &[u8; 64], seen: &mut Self::Seen) -> Masks;
+
+    /// What there was among the bytes.
+    fn sum(seen: Self::Seen) -> Sum;
 
     /// Bit n is the parity of the bits 0..=n.
     #[inline(always)]
@@ -18,33 +26,57 @@ pub(super) trait Lanes {
     }
 }
 
+/// What there is among the bytes of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sum {
+    /// Bytes below 0x20.
+    pub(super) control: bool,
+    /// Only bytes below 0x80.
+    pub(super) ascii: bool,
+}
+
 /// Plain Rust, for every machine.
 pub(super) struct Portable;
 
 impl Lanes for Portable {
+    const NOTHING: (u8, u8) = (u8::MAX, 0);
+    /// The least byte, and all bits that are set in any.
+    type Seen = (u8, u8);
+
     #[inline(always)]
-    fn masks(block: &[u8; 64]) -> Masks {
+    fn masks(block: &[u8; 64], (least, any): &mut (u8, u8)) -> Masks {
         let mut masks = Masks::default();
         for (at, &byte) in block.iter().enumerate() {
             masks.quote |= u64::from(byte == b'"') << at;
             masks.backslash |= u64::from(byte == b'\\') << at;
             masks.bracket |= u64::from(matches!(byte | 0x20, b'{' | b'}')) << at;
-            masks.control |= u64::from(byte < 0x20) << at;
+            *least = byte.min(*least);
+            *any |= byte;
         }
         masks
     }
+
+    fn sum((least, any): (u8, u8)) -> Sum {
+        Sum { control: least < 0x20, ascii: any < 0x80 }
+    }
 }
 
-/// Fills the structure with the best implementation this machine has.
+/// Fills the structure with the best implementation this machine has, and gives the text back if it is UTF-8.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn dispatch(structure: &mut Structure, text: &[u8]) -> Carried {
-    x86::dispatch(structure, text)
+#[allow(unsafe_code)]
+pub(super) fn dispatch<'t>(structure: &mut Structure, text: &'t [u8]) -> (Carried, Option<&'t str>) {
+    let carried = x86::dispatch(structure, text);
+    if carried.ascii {
+        // SAFETY: each byte was found to be below 0x80, and such text is UTF-8.
+        return (carried, Some(unsafe { std::str::from_utf8_unchecked(text) }));
+    }
+    (carried, simdutf8::basic::from_utf8(text).ok())
 }
 
-/// Fills the structure with the best implementation this machine has.
+/// Fills the structure with the best implementation this machine has, and gives the text back if it is UTF-8.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn dispatch(structure: &mut Structure, text: &[u8]) -> Carried {
-    structure.fill::<Portable>(text)
+pub(super) fn dispatch<'t>(structure: &mut Structure, text: &'t [u8]) -> (Carried, Option<&'t str>) {
+    (structure.fill::<Portable>(text), simdutf8::basic::from_utf8(text).ok())
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -52,7 +84,7 @@ pub(super) fn dispatch(structure: &mut Structure, text: &[u8]) -> Carried {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Carried, Lanes, Masks, Structure};
+    use super::{Carried, Lanes, Masks, Structure, Sum};
 
     pub(super) fn dispatch(structure: &mut Structure, text: &[u8]) -> Carried {
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("pclmulqdq") {
@@ -71,8 +103,14 @@ mod x86 {
     struct Avx2;
 
     impl Lanes for Avx2 {
+        // SAFETY: plain bits.
+        const NOTHING: Self::Seen =
+            unsafe { std::mem::transmute::<[[u8; 32]; 2], Self::Seen>([[u8::MAX; 32], [0; 32]]) };
+        /// Lane by lane the least byte, and all bits that are set in any.
+        type Seen = [__m256i; 2];
+
         #[inline(always)]
-        fn masks(block: &[u8; 64]) -> Masks {
+        fn masks(block: &[u8; 64], [least, any]: &mut Self::Seen) -> Masks {
             // SAFETY: only instantiated inside `avx2`, which has the feature; both loads stay inside the 64 bytes.
             unsafe {
                 let low = _mm256_loadu_si256(block.as_ptr().cast());
@@ -89,20 +127,28 @@ mod x86 {
                     let is = |byte: u8| _mm256_cmpeq_epi8(lower, _mm256_set1_epi8(byte as i8));
                     _mm256_or_si256(is(b'{'), is(b'}'))
                 };
-                let control = |half| _mm256_cmpeq_epi8(_mm256_min_epu8(half, _mm256_set1_epi8(0x1f)), half);
+                *least = _mm256_min_epu8(*least, _mm256_min_epu8(low, high));
+                *any = _mm256_or_si256(*any, _mm256_or_si256(low, high));
                 Masks {
                     quote: are(low, high, b'"'),
                     backslash: are(low, high, b'\\'),
                     bracket: bits(bracket(low), bracket(high)),
-                    control: bits(control(low), control(high)),
                 }
             }
         }
 
         #[inline(always)]
+        fn sum([least, any]: Self::Seen) -> Sum {
+            // SAFETY: as above.
+            unsafe {
+                let control = _mm256_cmpeq_epi8(_mm256_min_epu8(least, _mm256_set1_epi8(0x1f)), least);
+                Sum { control: _mm256_movemask_epi8(control) != 0, ascii: _mm256_movemask_epi8(any) == 0 }
+            }
+        }
+
+        #[inline(always)]
         fn prefix_xor(bits: u64) -> u64 {
-            // SAFETY: only instantiated inside `avx2`, which has the feature. A carry-less product with all ones is the
-            // running parity.
+            // SAFETY: as above. A carry-less product with all ones is the running parity.
             unsafe {
                 let product = _mm_clmulepi64_si128(_mm_set_epi64x(0, bits as i64), _mm_set1_epi8(-1), 0);
                 _mm_cvtsi128_si64(product) as u64
@@ -113,8 +159,14 @@ mod x86 {
     struct Sse2;
 
     impl Lanes for Sse2 {
+        // SAFETY: plain bits.
+        const NOTHING: Self::Seen =
+            unsafe { std::mem::transmute::<[[u8; 16]; 2], Self::Seen>([[u8::MAX; 16], [0; 16]]) };
+        /// Lane by lane the least byte, and all bits that are set in any.
+        type Seen = [__m128i; 2];
+
         #[inline(always)]
-        fn masks(block: &[u8; 64]) -> Masks {
+        fn masks(block: &[u8; 64], [least, any]: &mut Self::Seen) -> Masks {
             // SAFETY: SSE2 is part of x86_64; the four loads stay inside the 64 bytes.
             unsafe {
                 let quarters: [__m128i; 4] =
@@ -125,6 +177,10 @@ mod x86 {
                     })
                 };
                 let is = |quarter, byte: u8| _mm_cmpeq_epi8(quarter, _mm_set1_epi8(byte as i8));
+                for quarter in quarters {
+                    *least = _mm_min_epu8(*least, quarter);
+                    *any = _mm_or_si128(*any, quarter);
+                }
                 Masks {
                     quote: all(&|quarter| is(quarter, b'"')),
                     backslash: all(&|quarter| is(quarter, b'\\')),
@@ -132,8 +188,16 @@ mod x86 {
                         let lower = _mm_or_si128(quarter, _mm_set1_epi8(0x20));
                         _mm_or_si128(is(lower, b'{'), is(lower, b'}'))
                     }),
-                    control: all(&|quarter| _mm_cmpeq_epi8(_mm_min_epu8(quarter, _mm_set1_epi8(0x1f)), quarter)),
                 }
+            }
+        }
+
+        #[inline(always)]
+        fn sum([least, any]: Self::Seen) -> Sum {
+            // SAFETY: as above.
+            unsafe {
+                let control = _mm_cmpeq_epi8(_mm_min_epu8(least, _mm_set1_epi8(0x1f)), least);
+                Sum { control: _mm_movemask_epi8(control) != 0, ascii: _mm_movemask_epi8(any) == 0 }
             }
         }
     }
@@ -143,11 +207,26 @@ mod x86 {
         use super::super::Portable;
         use super::*;
 
+        fn of<L: Lanes>(block: &[u8; 64]) -> (Masks, Sum) {
+            let mut seen = L::NOTHING;
+            (L::masks(block, &mut seen), L::sum(seen))
+        }
+
+        #[target_feature(enable = "avx2,pclmulqdq")]
+        fn of_avx2(block: &[u8; 64]) -> (Masks, Sum) {
+            of::<Avx2>(block)
+        }
+
         #[test]
-        fn sse2_fills_the_same_masks() {
-            for start in 0..=255u8 {
-                let block: [u8; 64] = std::array::from_fn(|n| start.wrapping_add((n * 7) as u8));
-                assert_eq!(Sse2::masks(&block), Portable::masks(&block));
+        fn all_fill_the_same_masks() {
+            for (start, step) in (0..=255u8).flat_map(|start| [0, 1, 7].map(|step| (start, step))) {
+                let block: [u8; 64] = std::array::from_fn(|n| start.wrapping_add((n * step) as u8));
+                let expected = of::<Portable>(&block);
+                assert_eq!(of::<Sse2>(&block), expected);
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("pclmulqdq") {
+                    // SAFETY: the features have just been detected.
+                    assert_eq!(unsafe { of_avx2(&block) }, expected);
+                }
             }
         }
     }

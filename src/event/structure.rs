@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::lanes::{self, Lanes, Portable};
+use super::lanes::{self, Lanes, Portable, Sum};
 
 /// What makes a text unfit to be walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +58,6 @@ pub(super) struct Masks {
     pub quote: u64,
     pub backslash: u64,
     pub bracket: u64,
-    pub control: u64,
 }
 
 /// What one block hands on to the next.
@@ -66,7 +65,6 @@ pub(super) struct Masks {
 struct Carry {
     escaped: u64,
     in_string: u64,
-    bad_control: u64,
     backslashes: u64,
 }
 
@@ -76,16 +74,16 @@ impl Structure {
     /// # Errors
     /// The first flaw found, without its place: who reports it locates the whole document.
     pub fn build<'t>(&mut self, text: &'t [u8]) -> Result<&'t str, Flaw> {
-        let carry = lanes::dispatch(self, text);
-        self.judge(&carry, simdutf8::basic::from_utf8(text).ok())
+        let (carried, text) = lanes::dispatch(self, text);
+        self.judge(&carried, text)
     }
 
-    fn judge<'t>(&mut self, carry: &Carried, text: Option<&'t str>) -> Result<&'t str, Flaw> {
-        self.closed = carry.in_string == 0;
+    fn judge<'t>(&mut self, carried: &Carried, text: Option<&'t str>) -> Result<&'t str, Flaw> {
+        self.closed = carried.in_string == 0;
         match text {
             None => Err(Flaw::Utf8),
             Some(_) if !self.closed => Err(Flaw::OpenString),
-            Some(_) if carry.bad_control != 0 => Err(Flaw::Control),
+            Some(text) if carried.control && self.holds_control(text.as_bytes()) => Err(Flaw::Control),
             Some(text) => Ok(text),
         }
     }
@@ -97,26 +95,37 @@ impl Structure {
 
     /// The same by the portable implementation, for tests that hold the two side by side.
     pub fn build_portable<'t>(&mut self, text: &'t [u8]) -> Result<&'t str, Flaw> {
-        let carry = self.fill::<Portable>(text);
-        self.judge(&carry, std::str::from_utf8(text).ok())
+        let carried = self.fill::<Portable>(text);
+        self.judge(&carried, std::str::from_utf8(text).ok())
     }
 
     #[inline(always)]
     pub(super) fn fill<L: Lanes>(&mut self, text: &[u8]) -> Carried {
-        let mut carry = Carry::default();
+        let (mut carry, mut seen) = (Carry::default(), L::NOTHING);
         let (whole, rest) = text.as_chunks::<64>();
         // Every word is written below.
         self.words.resize(text.len().div_ceil(64), Word::default());
         for (word, block) in self.words.iter_mut().zip(whole) {
-            *word = Word::of(&L::masks(block), L::prefix_xor, &mut carry);
+            *word = Word::of(&L::masks(block, &mut seen), L::prefix_xor, &mut carry);
         }
         if let (Some(word), false) = (self.words.last_mut(), rest.is_empty()) {
             let mut block = [b' '; 64];
             block[..rest.len()].copy_from_slice(rest);
-            *word = Word::of(&L::masks(&block), L::prefix_xor, &mut carry);
+            *word = Word::of(&L::masks(&block, &mut seen), L::prefix_xor, &mut carry);
         }
         self.backslashes = carry.backslashes != 0;
-        Carried { in_string: carry.in_string, bad_control: carry.bad_control }
+        let Sum { control, ascii } = L::sum(seen);
+        Carried { in_string: carry.in_string, control, ascii }
+    }
+
+    /// Whether a control character stands inside a string of the indexed text.
+    #[cold]
+    fn holds_control(&self, text: &[u8]) -> bool {
+        let mut carry = 0;
+        self.words.iter().zip(text.chunks(64)).any(|(word, bytes)| {
+            let in_string = in_string(word.quote, Portable::prefix_xor, &mut carry);
+            in_string != 0 && controls(bytes) & in_string != 0
+        })
     }
 
     /// The first quote at or after `from`.
@@ -232,20 +241,41 @@ impl Structure {
 /// What remains to be judged after the last block.
 pub(super) struct Carried {
     in_string: u64,
-    bad_control: u64,
+    /// Whether there is any control character, be it between strings.
+    control: bool,
+    pub(super) ascii: bool,
 }
 
 impl Word {
     #[inline(always)]
     fn of(masks: &Masks, prefix_xor: impl Fn(u64) -> u64, carry: &mut Carry) -> Word {
         let quote = masks.quote & !escaped(masks.backslash, &mut carry.escaped);
-        let in_string = prefix_xor(quote) ^ carry.in_string;
-        // All ones if the block ends inside a string.
-        carry.in_string = ((in_string as i64) >> 63) as u64;
-        carry.bad_control |= masks.control & in_string;
+        let in_string = in_string(quote, prefix_xor, &mut carry.in_string);
         carry.backslashes |= masks.backslash;
         Word { quote, bracket: masks.bracket & !in_string, backslash: masks.backslash }
     }
+}
+
+/// Which bytes stand inside strings or are quotes that open one. `carry` is all ones if the last block ended inside a string.
+#[inline(always)]
+fn in_string(quote: u64, prefix_xor: impl Fn(u64) -> u64, carry: &mut u64) -> u64 {
+    let in_string = prefix_xor(quote) ^ *carry;
+    *carry = ((in_string as i64) >> 63) as u64;
+    in_string
+}
+
+/// Which of up to 64 bytes are below 0x20.
+fn controls(bytes: &[u8]) -> u64 {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut block = [b' '; 64];
+    block[..bytes.len()].copy_from_slice(bytes);
+    block.as_chunks::<8>().0.iter().zip((0u32..).step_by(8)).fold(0, |bits, (eight, at)| {
+        let eight = u64::from_le_bytes(*eight);
+        // The high bit of each byte: it is 0x80 or more, or the rest of it is 0x20 or more.
+        let others = (eight | ((eight & !HIGH) + 0x6060_6060_6060_6060)) & HIGH;
+        // These eight bits side by side.
+        bits | ((others ^ HIGH) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56 << at
+    })
 }
 
 /// Which bytes are escaped by a backslash before them. `previous` says whether the first byte is, and is left for the
@@ -269,11 +299,13 @@ fn escaped(backslash: u64, previous: &mut u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// Quotes and brackets by the textbook state machine.
-    fn plain(text: &[u8]) -> (Vec<usize>, Vec<usize>) {
+    /// Quotes, brackets and what is wrong by the textbook state machine.
+    fn plain(text: &[u8]) -> (Vec<usize>, Vec<usize>, Result<&str, Flaw>) {
         let (mut quotes, mut brackets, mut inside, mut escape) = (vec![], vec![], false, false);
+        let mut control = false;
         for (at, &byte) in text.iter().enumerate() {
             let escaped = std::mem::take(&mut escape);
+            control |= inside && byte < 0x20;
             match byte {
                 b'\\' => escape = !escaped,
                 b'"' if !escaped => {
@@ -284,24 +316,37 @@ mod tests {
                 _ => {}
             }
         }
-        (quotes, brackets)
+        let read = std::str::from_utf8(text).map_err(|_| Flaw::Utf8);
+        let read = read.and_then(|text| if inside { Err(Flaw::OpenString) } else { Ok(text) });
+        (quotes, brackets, read.and_then(|text| if control { Err(Flaw::Control) } else { Ok(text) }))
     }
 
     fn bits(words: &[Word], of: impl Fn(&Word) -> u64) -> Vec<usize> {
         (0..words.len() * 64).filter(|at| of(&words[at / 64]) >> (at % 64) & 1 == 1).collect()
     }
 
+    #[test]
+    fn finds_control_characters() {
+        for (start, step, length) in (0..=255u8).flat_map(|start| [(start, 1, 64), (start, 37, 61), (start, 0, 5)]) {
+            let bytes: Vec<u8> = (0..length).map(|n: u8| start.wrapping_add(n.wrapping_mul(step))).collect();
+            let expected: u64 = (0u32..).zip(&bytes).map(|(at, byte)| u64::from(*byte < 0x20) << at).sum();
+            assert_eq!(controls(&bytes), expected, "{bytes:?}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn every_implementation_agrees_with_the_state_machine(
-            bytes in proptest::collection::vec(proptest::sample::select(b"\\\\\\\"\"{}[]a \n,:\xc3".to_vec()), 0..400),
-            range in (0usize..400, 0usize..200),
+            mut bytes in proptest::collection::vec(proptest::sample::select(b"\\\\\\\"\"{}[]a \n,:\xc3".to_vec()), 0..400),
+            ascii: bool, dense: bool, range in (0usize..400, 0usize..200),
         ) {
-            let (quotes, brackets) = plain(&bytes);
+            bytes.retain(|byte| !(ascii && *byte == 0xc3 || dense && *byte == b'\n'));
+            let (quotes, brackets, read) = plain(&bytes);
             let (mut fast, mut portable) = (Structure::default(), Structure::default());
             let one = fast.build(&bytes);
             let two = portable.build_portable(&bytes);
-            proptest::prop_assert_eq!(one, two);
+            proptest::prop_assert_eq!(one, read);
+            proptest::prop_assert_eq!(two, read);
             for structure in [&fast, &portable] {
                 proptest::prop_assert_eq!(&bits(&structure.words, |word| word.quote), &quotes);
                 proptest::prop_assert_eq!(&bits(&structure.words, |word| word.bracket), &brackets);
