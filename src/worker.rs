@@ -108,8 +108,8 @@ pub struct Counts {
     pub duplicate_keys: u64,
     /// Stages too far from their request's start to be judged by rules that do not name `stage`.
     pub expired_stage: u64,
-    /// Per rule (index): requests where the rule is unknown because a body was dropped.
-    pub unknown: std::collections::BTreeMap<u32, u64>,
+    /// Per rule: requests where the rule is unknown because a body was dropped. Empty if there are none.
+    pub unknown: Vec<u64>,
     /// Events from the future: later than the cut-off, given the cut-off's time.
     pub skewed: u64,
     /// Captured values cut off at the limit of values per match.
@@ -165,9 +165,10 @@ impl Counts {
         self.fanout_cut += other.fanout_cut;
         self.repeated += other.repeated;
         self.clusters_full += other.clusters_full;
-        for (rule, n) in &other.unknown {
-            *self.unknown.entry(*rule).or_default() += n;
+        if self.unknown.len() < other.unknown.len() {
+            self.unknown.resize(other.unknown.len(), 0);
         }
+        self.unknown.iter_mut().zip(&other.unknown).for_each(|(mine, theirs)| *mine += theirs);
     }
 }
 
@@ -278,8 +279,9 @@ impl Worker {
                 .sum(),
         };
         job.reused.keeper.put_on_sheet(job.result.all_matches().map(|matched| &mut matched.trace));
-        for (rule, unknown) in (0u32..).zip(&mut job.reused.unknown).filter(|(_, unknown)| **unknown > 0) {
-            job.result.counts.unknown.insert(rule, std::mem::take(unknown));
+        if job.reused.unknown.iter().any(|unknown| *unknown > 0) {
+            job.result.counts.unknown.clone_from(&job.reused.unknown);
+            job.reused.unknown.fill(0);
         }
         job.result.counts.lines += lines - u64::from(batch.goes_on && lines > 0);
         job.result.counts.bytes += batch.bytes.len() as u64;

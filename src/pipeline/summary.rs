@@ -129,7 +129,9 @@ impl Summary {
         let unknown: Map<String, Value> = c
             .unknown
             .iter()
-            .filter_map(|(rule, n)| Some((rules.rules.get(*rule as usize)?.meta.id.clone(), json!(n))))
+            .zip(&rules.rules)
+            .filter(|(n, _)| **n > 0)
+            .map(|(n, rule)| (rule.meta.id.clone(), json!(n)))
             .collect();
         let [informational, low, medium, high, critical] = self.alerts.by_level;
         let [received, started, complete, panicked, other] = c.by_stage;

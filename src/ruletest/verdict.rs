@@ -94,8 +94,8 @@ fn failure(bench: &Bench, rules: &str, test: &Test, run: &Run) -> Option<String>
     let mut why = format!("expected {}, got {wanted}\n", test.expect);
     why += &told("fired of this file", &own);
     why += &told("fired of other files", &others);
-    for (rule, n) in &run.result.counts.unknown {
-        let meta = &bench.rules().rules[*rule as usize].meta;
+    for (n, rule) in run.result.counts.unknown.iter().zip(&bench.rules().rules).filter(|(n, _)| **n > 0) {
+        let meta = &rule.meta;
         if meta.file == rules {
             why += &format!("unknown for {n} events, whose bodies were not logged: {}\n", meta.title);
         }
