@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::facets::Facet;
 use super::lookup::scalar_text;
-use super::necessary::{ABSENT, Dimension, SYSTEM, class, necessary};
+use super::necessary::{ABSENT, Dimension, Needs, SYSTEM, class};
 use crate::event::fold;
 use crate::event::view::Event;
 use crate::rules::expr::Expr;
@@ -38,7 +38,8 @@ impl Index {
     /// Builds the index of these conditions; the position of a condition is its rule's bit.
     pub fn new(conditions: &[&Expr]) -> Index {
         let words = conditions.len().div_ceil(64);
-        let tables = Dimension::ALL.iter().map(|dimension| Table::new(*dimension, conditions, words));
+        let needs: Vec<Needs> = conditions.iter().map(|condition| Needs::of(condition)).collect();
+        let tables = Dimension::ALL.iter().map(|dimension| Table::new(*dimension, &needs, words));
         Index { words, tables: tables.filter(|table| !table.by_value.is_empty()).collect() }
     }
 
@@ -59,14 +60,14 @@ impl Index {
 }
 
 impl Table {
-    fn new(dimension: Dimension, conditions: &[&Expr], words: usize) -> Table {
+    fn new(dimension: Dimension, needs: &[Needs], words: usize) -> Table {
         let mut table = Table { dimension, by_value: HashMap::default(), open: vec![0; words] };
-        for (rule, condition) in conditions.iter().enumerate() {
-            match necessary(condition, dimension) {
+        for (rule, needs) in needs.iter().enumerate() {
+            match needs.get(dimension) {
                 None => set(&mut table.open, rule),
                 Some(values) => {
                     for value in values {
-                        set(table.by_value.entry(value).or_insert_with(|| vec![0; words]), rule);
+                        set(table.by_value.entry_ref(value).or_insert_with(|| vec![0; words]), rule);
                     }
                 }
             }

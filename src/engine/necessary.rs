@@ -89,50 +89,105 @@ pub fn class(code: Option<i64>) -> &'static str {
     }
 }
 
-/// The values of the dimension without which the condition cannot hold; `None` if it may hold with any.
-pub fn necessary(expr: &Expr, dimension: Dimension) -> Option<Vec<Box<str>>> {
-    match expr {
-        Expr::Const(false) => Some(Vec::new()),
-        Expr::Not(part) if dimension == Dimension::Prefix => match &**part {
-            Expr::Test(test) => prefixes(test).filter(|all| all.contains(&SYSTEM)).map(|_| vec!["".into()]),
-            _ => None,
-        },
-        Expr::Const(true) | Expr::Not(_) | Expr::Each(_) => None,
-        Expr::And(parts) => {
-            // Each part alone is necessary: the shortest list is the sharpest.
-            parts.iter().filter_map(|part| necessary(part, dimension)).min_by_key(Vec::len)
-        }
-        Expr::Or(parts) => {
-            let mut all = Vec::new();
-            for part in parts {
-                all.extend(necessary(part, dimension)?);
+/// Per dimension the values without which a condition cannot hold; `None` if it may hold with any.
+#[derive(Debug)]
+pub struct Needs([Option<Vec<Box<str>>>; Dimension::ALL.len()]);
+
+impl Needs {
+    /// What the condition needs.
+    pub fn of(condition: &Expr) -> Needs {
+        match condition {
+            Expr::Const(false) => Needs::nothing_will_do(),
+            Expr::Not(part) => {
+                let mut needs = Needs::none();
+                if let Expr::Test(test) = &**part
+                    && prefixes(test).is_some_and(|all| all.contains(&SYSTEM))
+                {
+                    needs.0[Dimension::Prefix as usize] = Some(vec!["".into()]);
+                }
+                needs
             }
-            all.sort();
-            all.dedup();
-            Some(all)
+            Expr::Const(true) | Expr::Each(_) => Needs::none(),
+            Expr::And(parts) => parts.iter().fold(Needs::none(), |needs, part| needs.with(Needs::of(part), sharper)),
+            Expr::Or(parts) => {
+                let of_any = |needs: Needs, part| needs.with(Needs::of(part), either);
+                let mut needs = parts.iter().fold(Needs::nothing_will_do(), of_any);
+                for values in needs.0.iter_mut().flatten() {
+                    values.sort();
+                    values.dedup();
+                }
+                needs
+            }
+            // A placeholder whose list is empty: the rule waits for its site.
+            Expr::Test(test) if test.is_never() => Needs::nothing_will_do(),
+            Expr::Test(test) => Needs::of_test(test),
         }
-        // A placeholder whose list is empty: the rule waits for its site.
-        Expr::Test(test) if test.is_never() => Some(Vec::new()),
-        Expr::Test(test) => named(test, dimension),
+    }
+
+    /// The values of the dimension without which the condition cannot hold; `None` if it may hold with any.
+    pub fn get(&self, dimension: Dimension) -> Option<&[Box<str>]> {
+        self.0[dimension as usize].as_deref()
+    }
+
+    fn none() -> Needs {
+        Needs([const { None }; Dimension::ALL.len()])
+    }
+
+    /// Of what never holds.
+    fn nothing_will_do() -> Needs {
+        Needs([const { Some(Vec::new()) }; Dimension::ALL.len()])
+    }
+
+    fn with(mut self, more: Needs, join: impl Fn(Values, Values) -> Values) -> Needs {
+        for (mine, theirs) in self.0.iter_mut().zip(more.0) {
+            *mine = join(mine.take(), theirs);
+        }
+        self
+    }
+
+    fn of_test(test: &Test) -> Needs {
+        let mut needs = Needs::none();
+        let Some(name) = test.field.as_ref() else { return needs };
+        // Most tests are of bodies, and no dimension is.
+        if ["requestObject", "responseObject", "k8s.object", "k8s.podSpec", "k8s.containers"]
+            .iter()
+            .any(|body| name.starts_with(body))
+        {
+            return needs;
+        }
+        let field = Field::parse(name);
+        for dimension in Dimension::ALL {
+            needs.0[dimension as usize] = named(test, &field, dimension);
+        }
+        needs
     }
 }
 
-/// The values that a test names, if it is one of equality on the dimension's field.
-fn named(test: &Test, dimension: Dimension) -> Option<Vec<Box<str>>> {
-    let name = test.field.as_ref()?;
-    // Most tests are of bodies, and no dimension is.
-    if ["requestObject", "responseObject", "k8s.object", "k8s.podSpec", "k8s.containers"]
-        .iter()
-        .any(|b| name.starts_with(b))
-    {
-        return None;
+/// What is needed of one dimension.
+type Values = Option<Vec<Box<str>>>;
+
+/// Of two that are both needed: the shorter list is the sharper one.
+fn sharper(one: Values, other: Values) -> Values {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other.len() < one.len() { other } else { one }),
+        (one, other) => one.or(other),
     }
-    let field = Field::parse(name);
+}
+
+/// Of two of which one is needed.
+fn either(one: Values, other: Values) -> Values {
+    let (mut all, other) = (one?, other?);
+    all.extend(other);
+    Some(all)
+}
+
+/// The values that a test names, if it is one of equality on the dimension's field.
+fn named(test: &Test, field: &Field, dimension: Dimension) -> Values {
     let derived = |wanted| (field.root == Root::Derived(wanted) && field.path.0.is_empty()).then_some(());
     match dimension {
         Dimension::Code if field.root == Root::Derived(Derived::Outcome) => outcomes(test),
         Dimension::Code => (field.root == Root::Fast(Fast::Code)).then(|| codes(test)).flatten(),
-        Dimension::Annotation => annotation(test, &field),
+        Dimension::Annotation => annotation(test, field),
         Dimension::Prefix => {
             let system = prefixes(test)?.iter().all(|prefix| prefix.starts_with(SYSTEM));
             system.then(|| vec![SYSTEM.into()])
@@ -143,7 +198,7 @@ fn named(test: &Test, dimension: Dimension) -> Option<Vec<Box<str>>> {
         Dimension::Credential => derived(Derived::CredentialId).and_then(|()| credential(test)),
         Dimension::ActorGroup => derived(Derived::ActorGroups).and_then(|()| exact(test, false)),
         Dimension::UserGroup => {
-            (field.root == Root::Slot(Slot::User) && is_run(&field, "groups")).then(|| exact(test, false)).flatten()
+            (field.root == Root::Slot(Slot::User) && is_run(field, "groups")).then(|| exact(test, false)).flatten()
         }
         Dimension::Actor => derived(Derived::ActorUsername).and_then(|()| exact(test, true)),
         Dimension::AuditIdForm => derived(Derived::AuditIdIsUuid).and_then(|()| truth(test)),
