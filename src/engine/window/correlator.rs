@@ -65,9 +65,9 @@ impl Correlator {
         for mut matched in matches {
             matched.cluster = cluster;
             let before = front.max(matched.newest_before);
-            // The watermark moves with the events before this match, as if each were a batch of its own.
+            // The watermark moves with the events before this match, as if each were a batch of its own. What it passes
+            // may leave later, together: only a match that is late, or too many that wait, could tell.
             lane.marks.publish(lane.marks.at(pace, before, others));
-            lane.release(elsewhere, shared, out);
             lane.take(matched, before, elsewhere, shared, out);
         }
         lane.marks.read(source, newest);

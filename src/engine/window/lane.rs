@@ -12,6 +12,9 @@ use super::{Late, Settings, WindowStats};
 use crate::engine::matches::{Firing, Match, Origin};
 use crate::rules::RuleSet;
 
+/// How many matches are let go together, so that what is looked up for one need not be waited for before the next is.
+const TOGETHER: usize = 256;
+
 /// What all lanes share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -24,6 +27,7 @@ pub(super) struct Shared {
     /// No cluster will bring anything earlier.
     limit: Option<i64>,
     /// Room to work in, kept for its memory.
+    due: Vec<Item>,
     run: Vec<Item>,
     fired: Vec<Fired>,
     firings: Vec<Firing>,
@@ -46,6 +50,7 @@ impl Shared {
             set,
             plans,
             settings,
+            due: Vec::new(),
             run: Vec::new(),
             fired: Vec::new(),
             firings: Vec::new(),
@@ -215,8 +220,10 @@ impl Lane {
             }
         };
         matched.trace.time = time;
-        let mut item = Item { time, matched, hop: None };
+        let mut item = Item::of_rule(time, matched);
         if let Some(watermark) = self.marks.published().filter(|w| time < *w) {
+            // What was due before it has to be known by now.
+            self.release(elsewhere, shared, out);
             if sighting {
                 shared.stats.late += 1;
             } else if !self.tell_late(&item, watermark, shared, out) || shared.settings.late == Late::Drop {
@@ -226,6 +233,9 @@ impl Lane {
         }
         shared.stats.buffered += 1;
         self.reorder.push(item);
+        if self.reorder.len() > shared.settings.reorder_matches_max {
+            self.release(elsewhere, shared, out);
+        }
         if self.reorder.len() > shared.settings.reorder_matches_max
             && let Some(oldest) = self.reorder.oldest()
         {
@@ -257,8 +267,13 @@ impl Lane {
     pub(super) fn release(&mut self, elsewhere: Elsewhere, shared: &mut Shared, out: &mut Vec<Firing>) {
         let published = self.marks.published();
         while let Some(next) = self.next(shared).filter(|next| Some(next.time()) < published) {
-            shared.advance(elsewhere.limit_with(Some(next.time())), out);
-            self.step(next, shared, out);
+            match (next, published) {
+                (Next::Event(_), Some(limit)) => {
+                    self.reorder.pop_due(limit, TOGETHER, &mut shared.due);
+                    self.judge(Some(elsewhere), shared, out);
+                }
+                _ => self.end_wait(Some(elsewhere), next.time(), shared, out),
+            }
         }
         shared.advance(elsewhere.limit_with(published), out);
     }
@@ -267,26 +282,28 @@ impl Lane {
         Next::of(self.reorder.oldest(), self.windows.next_end(&shared.plans, &mut shared.stats))
     }
 
-    fn step(&mut self, next: Next, shared: &mut Shared, out: &mut Vec<Firing>) {
-        match next {
-            Next::Event(_) => {
-                if self.reorder.pop_run(&mut shared.run) {
-                    shared.stats.buffered -= shared.run.len() as u64;
-                    self.judge(shared, out);
-                }
-            }
-            Next::End(_) => {
-                let Shared { plans, settings, run, stats, fired, .. } = shared;
-                self.windows.end_next(plans, settings, run, stats, fired);
-                self.tell(shared, out);
-            }
+    /// Ends the wait that is over next, at `time`.
+    fn end_wait(&mut self, elsewhere: Option<Elsewhere>, time: i64, shared: &mut Shared, out: &mut Vec<Firing>) {
+        if let Some(elsewhere) = elsewhere {
+            shared.advance(elsewhere.limit_with(Some(time)), out);
         }
+        let Shared { plans, settings, run, stats, fired, .. } = shared;
+        self.windows.end_next(plans, settings, run, stats, fired);
+        let run = std::mem::take(run);
+        forward(&run, shared);
+        tell(shared, out);
+        shared.run = run;
     }
 
     /// Takes the next step, due or not, as far as it goes before the end of this lane.
     pub(super) fn step_to_end(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
-        if let Some(next) = self.next(shared) {
-            self.step(next, shared, out);
+        match self.next(shared) {
+            Some(Next::Event(_)) => {
+                self.reorder.pop_run(&mut shared.due);
+                self.judge(None, shared, out);
+            }
+            Some(Next::End(time)) => self.end_wait(None, time, shared, out),
+            None => {}
         }
     }
 
@@ -303,55 +320,64 @@ impl Lane {
         self.marks.publish(end.map(|t| t.saturating_add(1)));
     }
 
-    /// One event has come out of the reorder buffer, as the matches of its rules (in `shared.run`).
-    fn judge(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
-        let Shared { run, stats, firings, set, plans, .. } = shared;
-        run.retain(|item| {
+    /// Events have come out of the reorder buffer, as the matches of their rules (in `shared.due`). What all clusters share
+    /// moves along with `elsewhere`.
+    fn judge(&mut self, elsewhere: Option<Elsewhere>, shared: &mut Shared, out: &mut Vec<Firing>) {
+        let mut due = std::mem::take(&mut shared.due);
+        let Shared { stats, set, plans, .. } = &mut *shared;
+        stats.buffered -= due.len() as u64;
+        due.retain_mut(|item| {
             let m = &item.matched;
             if plans.is_sighting(m.rule) {
                 return true;
             }
             let sight = self.seen.release(Key::new(m.rule, &m.identity, m.long_running), item.time, stats);
-            match sight {
-                Sight::New if set.rules.get(m.rule as usize).is_some_and(|r| r.alerts) => {
-                    firings.push(rule_firing(item, false));
-                }
-                Sight::New | Sight::Told => {}
-                Sight::Known => stats.duplicate_matches += 1,
-            }
+            item.tells = sight == Sight::New && set.rules.get(m.rule as usize).is_some_and(|r| r.alerts);
+            stats.duplicate_matches += u64::from(sight == Sight::Known);
             sight != Sight::Known
         });
-        if run.is_empty() {
-            return;
+        for run in due.chunk_by(Item::is_beside) {
+            let time = run[0].time;
+            while let Some(end) = self.windows.next_end(&shared.plans, &mut shared.stats).filter(|end| *end < time) {
+                self.end_wait(elsewhere, end, shared, out);
+            }
+            if let Some(elsewhere) = elsewhere {
+                shared.advance(elsewhere.limit_with(Some(time)), out);
+            }
+            let told = run.iter().filter(|item| item.tells).map(|item| rule_firing(item, false));
+            shared.firings.extend(told);
+            let Shared { plans, settings, stats, fired, .. } = &mut *shared;
+            self.windows.run(plans, settings, run, stats, fired);
+            forward(run, shared);
+            tell(shared, out);
         }
-        self.windows.run(&shared.plans, &shared.settings, &shared.run, &mut shared.stats, &mut shared.fired);
-        self.tell(shared, out);
-    }
-
-    /// Hands on what fired in this run.
-    fn tell(&mut self, shared: &mut Shared, out: &mut Vec<Firing>) {
-        forward(shared);
-        shared.tell_fired();
-        shared.output.take(&mut shared.firings, &mut shared.stats, out);
-        shared.force_across(out);
+        due.clear();
+        shared.due = due;
     }
 }
 
+/// Hands on what fired in this run.
+fn tell(shared: &mut Shared, out: &mut Vec<Firing>) {
+    shared.tell_fired();
+    shared.output.take(&mut shared.firings, &mut shared.stats, out);
+    shared.force_across(out);
+}
+
 /// Hands on to the lane behind what it reads of this run: rules' matches and correlations that fired.
-fn forward(shared: &mut Shared) {
-    let Shared { run, fired, plans, across, settings, stats, .. } = shared;
+fn forward(run: &[Item], shared: &mut Shared) {
+    let Shared { fired, plans, across, settings, stats, .. } = shared;
     for firing in fired.iter() {
         if !plans.of_correlation[firing.hop.correlation as usize].across.is_empty() {
             let from = &run[firing.item];
-            let item = Item { time: from.time, matched: from.matched.clone(), hop: Some(Arc::clone(&firing.hop)) };
+            let item = Item::of_correlation(from.time, from.matched.clone(), Arc::clone(&firing.hop));
             across.push(item, settings, stats);
         }
     }
-    for item in run.drain(..) {
+    for item in run {
         // With a hop it is what had begun a wait, and has been here.
         let of_rule = item.hop.is_none();
         if of_rule && plans.of_rule.get(item.matched.rule as usize).is_some_and(|r| !r.across.is_empty()) {
-            across.push(item, settings, stats);
+            across.push(Item::of_rule(item.time, item.matched.clone()), settings, stats);
         }
     }
 }

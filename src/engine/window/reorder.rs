@@ -16,9 +16,26 @@ pub(super) struct Item {
     pub(super) matched: Match,
     /// The correlations it has passed.
     pub(super) hop: Option<Arc<Hop>>,
+    /// Whether its rule's alert is still to be told.
+    pub(super) tells: bool,
 }
 
 impl Item {
+    /// A rule's match.
+    pub(super) fn of_rule(time: i64, matched: Match) -> Item {
+        Item { time, matched, hop: None, tells: false }
+    }
+
+    /// The match that made a correlation fire, or that had begun its wait.
+    pub(super) fn of_correlation(time: i64, matched: Match, hop: Arc<Hop>) -> Item {
+        Item { time, matched, hop: Some(hop), tells: false }
+    }
+
+    /// Whether both are of the same event.
+    pub(super) fn is_beside(&self, other: &Item) -> bool {
+        (self.time, self.matched.identity) == (other.time, other.matched.identity)
+    }
+
     /// What matched.
     pub(super) fn origin(&self) -> Origin {
         match &self.hop {
@@ -108,6 +125,19 @@ impl Reorder {
         !run.is_empty()
     }
 
+    /// Takes all items earlier than `limit`, in order, but no more events once it has as many items as `enough`. `due` is
+    /// overwritten.
+    pub(super) fn pop_due(&mut self, limit: i64, enough: usize, due: &mut Vec<Item>) {
+        due.clear();
+        while let Some(next) = self.peek()
+            && next.0 < limit
+            && (due.len() < enough
+                || due.last().is_some_and(|last| (last.time, last.matched.identity) == (next.0, next.1)))
+        {
+            due.extend(self.pop());
+        }
+    }
+
     /// The order of the earliest item.
     fn peek(&self) -> Option<Order> {
         let in_line = self.line.front().map(Item::order);
@@ -151,7 +181,7 @@ mod tests {
             long_running: false,
             trace: Trace::default(),
         };
-        Item { time, matched, hop: None }
+        Item::of_rule(time, matched)
     }
 
     proptest! {

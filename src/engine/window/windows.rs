@@ -259,7 +259,7 @@ impl Windows {
             late: false,
         };
         let hop = Arc::new(Hop { correlation, group, below });
-        run.push(Item { time, matched, hop: Some(Arc::clone(&hop)) });
+        run.push(Item::of_correlation(time, matched, Arc::clone(&hop)));
         self.run(plans, settings, run, stats, fired);
         fired.push(Fired { firing, hop, item: 0 });
     }
