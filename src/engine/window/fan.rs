@@ -59,12 +59,14 @@ fn thousandths(text: &str) -> Option<i64> {
     Some((number * 1000.0).round() as i64)
 }
 
+/// The values of a group, in the order of `group-by`.
+pub(super) type Values<'a> = SmallVec<[Found<'a>; 1]>;
+
 /// One group that a match belongs to.
 #[derive(Debug)]
 pub(super) struct Hit<'a> {
     pub(super) key: u128,
-    /// The group's values, in the order of `group-by`.
-    pub(super) values: SmallVec<[Found<'a>; 1]>,
+    pub(super) values: Values<'a>,
     /// The inputs of the correlation, by position, that the match stands for in this group.
     pub(super) positions: SmallVec<[u16; 2]>,
     /// The counted values (a tuple of fields is one value): hashes, or numbers in thousandths.
@@ -72,6 +74,15 @@ pub(super) struct Hit<'a> {
 }
 
 pub(super) type Hits<'a> = SmallVec<[Hit<'a>; 1]>;
+
+/// The only group that a match belongs to, where it has one value a field: what almost every match is. What its values are
+/// is asked of the few that fire.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Sole {
+    pub(super) key: u128,
+    /// The value counted, if there is one.
+    pub(super) counted: Option<u128>,
+}
 
 /// Where a match's values are found.
 #[derive(Clone, Copy)]
@@ -82,39 +93,39 @@ pub(super) struct Signal<'a> {
     pub(super) cluster: Option<ClusterId>,
 }
 
-/// The groups of a match that stands at `positions` among the inputs of `plan`, sorted by their values if there are
-/// several. Empty if a field is missing. `cut` counts what is beyond `limit`.
-pub(super) fn hits<'a>(
-    plans: &Plans,
-    plan: &Plan,
-    positions: &[u16],
-    signal: Signal<'a>,
-    limit: usize,
-    cut: &mut u64,
-) -> Hits<'a> {
-    if let Some(hit) = single(plans, plan, positions, signal) {
-        return Hits::from_buf([hit]);
-    }
-    several(plans, plan, positions, signal, limit, cut)
-}
-
-/// What almost every match is: one value per field, at one place. `None` if it is not; then [`several`] says what it is.
-fn single<'a>(plans: &Plans, plan: &Plan, positions: &[u16], signal: Signal<'a>) -> Option<Hit<'a>> {
+/// What a match that stands at one place only, with one value per field, is. `None` if it is not; then [`several`] says
+/// what it is.
+pub(super) fn sole(plans: &Plans, plan: &Plan, positions: &[u16], signal: Signal<'_>) -> Option<Sole> {
     let [position] = positions else { return None };
-    let only = |field: &Field| plans.sole_value(field, signal.trace, signal.hop);
-    let mut values: SmallVec<[Found<'a>; 1]> = SmallVec::new();
-    for field in &plan.group_fields[usize::from(*position)] {
-        values.push(only(field)?);
-    }
-    let tuples = match plan.counted_fields[usize::from(*position)].as_slice() {
-        [] => SmallVec::new(),
-        [field] => SmallVec::from_elem(plan.counted(&only(field)?)?, 1),
+    let (group, counted) = plan.fields_at(*position);
+    let hash = |field: &Field| plans.sole_value(field, signal.trace, signal.hop).map(|value| value.hash());
+    let key = match (group, signal.cluster) {
+        ([], None) => 0,
+        ([field], None) => hash(field)?,
+        _ => {
+            let mut hashes = 0;
+            let found = group.iter().map_while(hash).inspect(|_| hashes += 1);
+            let key = plans.mixer.key(signal.cluster.map_or(u64::MAX, u64::from), found);
+            (hashes == group.len()).then_some(key)?
+        }
+    };
+    let counted = match counted {
+        [] => None,
+        [field] => Some(plan.counted(&plans.sole_value(field, signal.trace, signal.hop)?)?),
         _ => return None,
     };
-    Some(Hit { key: key(plans, &values, signal.cluster), values, positions: SmallVec::from_elem(*position, 1), tuples })
+    Some(Sole { key, counted })
 }
 
-fn several<'a>(
+/// The values of the group of a match that is [sole].
+pub(super) fn sole_values<'a>(plans: &Plans, plan: &Plan, positions: &[u16], signal: Signal<'a>) -> Values<'a> {
+    let fields = positions.iter().flat_map(|position| plan.fields_at(*position).0);
+    fields.filter_map(|field| plans.sole_value(field, signal.trace, signal.hop)).collect()
+}
+
+/// The groups of a match that stands at `positions` among the inputs of `plan`, sorted by their values if there are
+/// several. Empty if a field is missing. `cut` counts what is beyond `limit`.
+pub(super) fn several<'a>(
     plans: &Plans,
     plan: &Plan,
     positions: &[u16],
@@ -124,7 +135,7 @@ fn several<'a>(
 ) -> Hits<'a> {
     let mut hits: Hits<'a> = SmallVec::new();
     for &position in positions {
-        let counted = &plan.counted_fields[usize::from(position)];
+        let (group, counted) = plan.fields_at(position);
         let mut tuples: SmallVec<[u128; 1]> = SmallVec::new();
         if !counted.is_empty() {
             cross(plans, counted, signal, limit, cut, |tuple| match tuple {
@@ -135,7 +146,7 @@ fn several<'a>(
                 continue;
             }
         }
-        cross(plans, &plan.group_fields[usize::from(position)], signal, limit, cut, |values| {
+        cross(plans, group, signal, limit, cut, |values| {
             let key = key(plans, values, signal.cluster);
             match hits.iter_mut().find(|h| h.key == key) {
                 // The same input at another position: one match, whatever it stands for.

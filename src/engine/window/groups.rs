@@ -10,9 +10,8 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use smallvec::SmallVec;
 
-use super::fan::Hit;
 use super::plan::{Kind, Plan};
-use super::state::{Group, Verdict};
+use super::state::{Fed, Group, Verdict};
 use super::{Settings, WindowStats};
 
 /// States in a block.
@@ -27,11 +26,22 @@ struct Kept {
 
 const _: () = assert!(size_of::<Kept>() == 48, "ten million groups have to fit");
 
+/// Where a group is kept, beside the hash of its key, so that a table that grows need not look at the groups.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    hash: u32,
+    place: u32,
+}
+
+/// What a table is told of a hash: it looks at the last bits first, and then at the first ones.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}
+
 /// The groups of one correlation.
 #[derive(Debug)]
 pub(super) struct Groups {
-    /// Places of the groups. Keys are hashes, but hashes that a client can choose: the table's own is seeded.
-    places: HashTable<u32>,
+    places: HashTable<Known>,
     seed: RandomState,
     kept: Blocks,
     next_sweep: i64,
@@ -55,13 +65,6 @@ struct Early {
     positions: SmallVec<[u16; 2]>,
 }
 
-/// A match to be fed to a group: its time and its evidence number.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Fed {
-    pub(super) time: i64,
-    pub(super) number: u64,
-}
-
 impl Groups {
     pub(super) fn new() -> Self {
         Groups {
@@ -82,13 +85,13 @@ impl Groups {
         plan: &Plan,
         index: usize,
         settings: &Settings,
-        fed: Fed,
-        hit: &Hit<'_>,
+        key: u128,
+        fed: Fed<'_>,
         stats: &mut WindowStats,
     ) -> Option<Verdict> {
-        let Fed { time: now, number } = fed;
-        let key = [hit.key as u64, (hit.key >> 64) as u64];
-        let hash = self.seed.hash_one(key);
+        let Fed { time: now, number, .. } = fed;
+        let hash = self.hash(key);
+        let key = [key as u64, (key >> 64) as u64];
         if now >= self.next_sweep {
             self.sweep(plan, index, now, stats);
         }
@@ -98,18 +101,18 @@ impl Groups {
             self.next_try = now.saturating_add(plan.timespan / 16).saturating_add(1);
         }
         let full = self.places.len() >= settings.keys_max;
-        let Groups { places, seed, kept, numbers, early, .. } = self;
-        let same = |place: &u32| kept.get(*place).is_some_and(|k| k.key == key);
-        let rehash = |place: &u32| kept.get(*place).map_or(0, |k| seed.hash_one(k.key));
-        let (place, verdict) = match places.entry(hash, same, rehash) {
+        let Groups { places, kept, numbers, early, .. } = self;
+        let same = |known: &Known| known.hash == hash && kept.get(known.place).is_some_and(|k| k.key == key);
+        let (place, verdict) = match places.entry(spread(hash), same, |known| spread(known.hash)) {
             Entry::Occupied(entry) => {
-                let group = &mut kept.get_mut(*entry.get())?.group;
+                let place = entry.get().place;
+                let group = &mut kept.get_mut(place)?.group;
                 if let Kind::Numbers(_) = plan.kind {
                     *numbers -= group.numbers().map_or(0, |have| have.len());
                 }
-                (*entry.get(), group.feed(plan, now, number, hit))
+                (place, group.feed(plan, fed))
             }
-            Entry::Vacant(_) if waits(early, plan, key, fed, hit) => return None,
+            Entry::Vacant(_) if waits(early, plan, key, fed) => return None,
             Entry::Vacant(_) if full => {
                 stats.keys_saturated[index] += 1;
                 // What there is no room to remember is told rather than kept silent.
@@ -119,9 +122,9 @@ impl Groups {
                 stats.live_keys[index] += 1;
                 let early = early.iter().filter(|early| (early.time, early.key) == (now, key));
                 let early = early.map(|early| (early.number, &*early.positions));
-                let (group, verdict) = Group::first(plan, now, number, hit, early);
+                let (group, verdict) = Group::first(plan, fed, early);
                 let place = kept.put(Kept { key, group });
-                entry.insert(place);
+                entry.insert(Known { hash, place });
                 (place, verdict)
             }
         };
@@ -140,8 +143,14 @@ impl Groups {
         }
     }
 
-    fn find(&self, hash: u64, key: [u64; 2]) -> Option<&u32> {
-        self.places.find(hash, |place| self.kept.get(*place).is_some_and(|k| k.key == key))
+    fn find(&self, hash: u32, key: [u64; 2]) -> Option<&Known> {
+        let same = |known: &Known| known.hash == hash && self.kept.get(known.place).is_some_and(|k| k.key == key);
+        self.places.find(spread(hash), same)
+    }
+
+    /// Keys are hashes, but hashes that a client can choose: this one is seeded.
+    fn hash(&self, key: u128) -> u32 {
+        self.seed.hash_one(key) as u32
     }
 
     /// Drops the groups whose state is over at `now`, the time of the match at hand: never by the watermark, which may be
@@ -149,7 +158,7 @@ impl Groups {
     fn sweep(&mut self, plan: &Plan, index: usize, now: i64, stats: &mut WindowStats) {
         let Groups { places, kept, numbers, .. } = self;
         let before = places.len();
-        places.retain(|place| {
+        places.retain(|Known { place, .. }| {
             let over = kept.get(*place).is_none_or(|k| k.group.is_over(plan, now));
             if over {
                 *numbers -= kept.get_mut(*place).and_then(|k| k.group.numbers()).map_or(0, |held| held.len());
@@ -164,8 +173,8 @@ impl Groups {
 }
 
 /// Whether the match, the first of its group, is none that can begin the group's order: then it waits, if there is room.
-fn waits(early: &mut Vec<Early>, plan: &Plan, key: [u64; 2], fed: Fed, hit: &Hit<'_>) -> bool {
-    if !matches!(plan.kind, Kind::Ordered) || hit.positions.contains(&0) {
+fn waits(early: &mut Vec<Early>, plan: &Plan, key: [u64; 2], fed: Fed<'_>) -> bool {
+    if !matches!(plan.kind, Kind::Ordered) || fed.positions.contains(&0) {
         return false;
     }
     if early.first().is_some_and(|early| early.time != fed.time) {
@@ -173,7 +182,7 @@ fn waits(early: &mut Vec<Early>, plan: &Plan, key: [u64; 2], fed: Fed, hit: &Hit
     }
     let room = early.len() < EARLY_MAX;
     if room {
-        early.push(Early { key, time: fed.time, number: fed.number, positions: hit.positions.clone() });
+        early.push(Early { key, time: fed.time, number: fed.number, positions: SmallVec::from_slice(fed.positions) });
     }
     room
 }

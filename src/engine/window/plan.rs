@@ -77,10 +77,8 @@ pub(super) struct Plan {
     pub(super) across: bool,
     pub(super) alerts: bool,
     pub(super) group_by: Vec<String>,
-    /// Per input: the fields of the group.
-    pub(super) group_fields: Vec<Vec<Field>>,
-    /// Per input: the counted fields.
-    pub(super) counted_fields: Vec<Vec<Field>>,
+    /// Per input: the fields of the group, and the counted fields.
+    fields: Vec<(Vec<Field>, Vec<Field>)>,
 }
 
 impl Plan {
@@ -104,7 +102,13 @@ impl Plan {
     }
 
     pub(super) fn inputs(&self) -> usize {
-        self.group_fields.len()
+        self.fields.len()
+    }
+
+    /// The fields of the group, and the counted ones, as they are read from the input at this position.
+    pub(super) fn fields_at(&self, position: u16) -> (&[Field], &[Field]) {
+        let (group, counted) = &self.fields[usize::from(position)];
+        (group, counted)
     }
 }
 
@@ -137,7 +141,8 @@ pub(super) struct Plans {
 impl Plans {
     pub(super) fn new(set: &RuleSet, captures: &CaptureTable) -> Self {
         let correlations: Vec<Plan> = set.correlations.iter().map(|c| plan(c, captures)).collect();
-        let tuples = correlations.iter().flat_map(|plan| plan.group_fields.iter().chain(&plan.counted_fields));
+        let tuples =
+            correlations.iter().flat_map(|plan| plan.fields.iter().flat_map(|(group, counted)| [group, counted]));
         let mut plans = Plans {
             mixer: Mixer::new(tuples.map(Vec::len).max().unwrap_or(0)),
             correlations,
@@ -228,7 +233,7 @@ fn plan(correlation: &crate::rules::Correlation, captures: &CaptureTable) -> Pla
         let counted = all.split_off(group_by.len());
         (all, counted)
     };
-    let (group_fields, counted_fields) = (0..correlation.inputs.len()).map(fields).unzip();
+    let fields = (0..correlation.inputs.len()).map(fields).collect();
     let greatest = conditions.iter().map(|(_, k)| *k).max().unwrap_or(0).max(0);
     let cap = usize::try_from(greatest).unwrap_or(usize::MAX).saturating_add(1);
     let counts = matches!(kind, Kind::Events | Kind::Values);
@@ -248,8 +253,7 @@ fn plan(correlation: &crate::rules::Correlation, captures: &CaptureTable) -> Pla
         across: correlation.across_clusters,
         alerts: correlation.alerts,
         group_by,
-        group_fields,
-        counted_fields,
+        fields,
     };
     plan.one_is_too_few = counts && !plan.holds(1);
     plan

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::num::NonZeroU64;
 
 use super::chain::Chain;
-use super::fan::Hit;
 use super::numbers::Numbers;
 use super::plan::{Kind, Plan};
 use crate::engine::sightings::last_moment;
@@ -15,6 +14,18 @@ const NEVER: i64 = i64::MIN;
 
 /// When something was last seen: its time and its evidence number.
 type Slot = (i64, u64);
+
+/// What a match tells one of its groups.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fed<'f> {
+    pub(super) time: i64,
+    /// Its evidence number.
+    pub(super) number: u64,
+    /// The inputs of the correlation, by position, that the match stands for in this group.
+    pub(super) positions: &'f [u16],
+    /// The counted values (a tuple of fields is one value): hashes, or numbers in thousandths.
+    pub(super) tuples: &'f [u128],
+}
 
 /// A group's state. A condition is judged at each of its matches.
 ///
@@ -85,12 +96,11 @@ impl Group {
     /// numbers and positions.
     pub(super) fn first<'e>(
         plan: &Plan,
-        time: i64,
-        number: u64,
-        hit: &Hit<'_>,
+        fed: Fed<'_>,
         early: impl Iterator<Item = (u64, &'e [u16])>,
     ) -> (Self, Option<Verdict>) {
-        if let Some(one) = One::of(plan, time, number, hit) {
+        let Fed { time, number, .. } = fed;
+        if let Some(one) = One::of(plan, fed) {
             return (Group::One(one), None);
         }
         if let Kind::New { .. } = plan.kind {
@@ -100,26 +110,27 @@ impl Group {
         if let Shape::Ordered(chain) = &mut whole.shape {
             early.for_each(|(number, positions)| chain.add(time, number, positions));
         }
-        let verdict = whole.feed(plan, time, number, hit);
+        let verdict = whole.feed(plan, fed);
         (Group::Whole(Box::new(whole)), verdict)
     }
 
     /// Takes a match in and judges the condition. Times never go back.
-    pub(super) fn feed(&mut self, plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) -> Option<Verdict> {
+    pub(super) fn feed(&mut self, plan: &Plan, fed: Fed<'_>) -> Option<Verdict> {
         if let Group::One(before) = self {
             if let Kind::New { .. } = plan.kind {
+                let Fed { time, number, .. } = fed;
                 let forgotten = time.saturating_sub(before.time) > plan.timespan;
                 *before = One::sighted(plan, time);
                 return forgotten.then(|| Verdict::of_one(time, number));
             }
-            if let Some(one) = One::of(plan, time, number, hit).filter(|one| one.replaces(before, plan)) {
+            if let Some(one) = One::of(plan, fed).filter(|one| one.replaces(before, plan)) {
                 *before = one;
                 return None;
             }
             *self = Group::Whole(Box::new(before.whole(plan)));
         }
         match self {
-            Group::Whole(whole) => whole.feed(plan, time, number, hit),
+            Group::Whole(whole) => whole.feed(plan, fed),
             Group::One(_) => None,
         }
     }
@@ -162,13 +173,14 @@ impl One {
     }
 
     /// A match by itself, if it is too few by itself.
-    fn of(plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) -> Option<One> {
-        let value = match (&plan.kind, hit.tuples.as_slice()) {
+    fn of(plan: &Plan, fed: Fed<'_>) -> Option<One> {
+        let value = match (&plan.kind, fed.tuples) {
             (Kind::Events, _) => 0,
             (Kind::Values, [only]) => *only,
             _ => return None,
         };
-        plan.one_is_too_few.then(|| One { value: [value as u64, (value >> 64) as u64], ..One::at(time, number) })
+        plan.one_is_too_few
+            .then(|| One { value: [value as u64, (value >> 64) as u64], ..One::at(fed.time, fed.number) })
     }
 
     /// Whether nothing is left of the match before this one: it is over, or it was the same value.
@@ -206,10 +218,10 @@ impl Whole {
         Whole { last_held: NEVER, last_fired: NEVER, episode_from: NEVER, episode_matches: 0, shape }
     }
 
-    fn feed(&mut self, plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) -> Option<Verdict> {
-        self.shape.add(plan, time, number, hit);
+    fn feed(&mut self, plan: &Plan, fed: Fed<'_>) -> Option<Verdict> {
+        self.shape.add(plan, fed);
         self.episode_matches += 1;
-        let verdict = self.judge(plan, time);
+        let verdict = self.judge(plan, fed.time);
         self.shape.trim(plan);
         verdict
     }
@@ -254,7 +266,8 @@ impl Whole {
 }
 
 impl Shape {
-    fn add(&mut self, plan: &Plan, time: i64, number: u64, hit: &Hit<'_>) {
+    fn add(&mut self, plan: &Plan, fed: Fed<'_>) {
+        let Fed { time, number, positions, tuples } = fed;
         let over = |slot: &Slot| time.saturating_sub(slot.0) > plan.timespan;
         match self {
             Shape::Events(slots) => {
@@ -266,7 +279,7 @@ impl Shape {
             Shape::Values(values) => {
                 let expired = values.iter().take_while(|(_, slot)| over(slot)).count();
                 values.drain(..expired);
-                for tuple in &hit.tuples {
+                for tuple in tuples {
                     if let Some(have) = values.iter().rposition(|(value, _)| value == tuple) {
                         values.remove(have);
                     }
@@ -276,14 +289,14 @@ impl Shape {
             Shape::Numbers(numbers) => {
                 numbers.expire(time, plan.timespan);
                 // As they were put in.
-                hit.tuples.iter().for_each(|tuple| numbers.add(time, number, *tuple as i64));
+                tuples.iter().for_each(|tuple| numbers.add(time, number, *tuple as i64));
             }
             Shape::All(slots) => {
-                for position in &hit.positions {
+                for position in positions {
                     slots[usize::from(*position)] = (time, number);
                 }
             }
-            Shape::Ordered(chain) => chain.add(time, number, &hit.positions),
+            Shape::Ordered(chain) => chain.add(time, number, positions),
         }
     }
 

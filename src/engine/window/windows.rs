@@ -8,12 +8,12 @@ use smallvec::SmallVec;
 
 use super::absence::{Absences, Wait};
 use super::evidence::Evidence;
-use super::fan::{Hit, Signal, hits, key, lasting_key};
-use super::groups::{Fed, Groups};
+use super::fan::{Found, Hits, Signal, Values, key, lasting_key, several, sole, sole_values};
+use super::groups::Groups;
 use super::learning::{Scopes, Times};
 use super::plan::{Hop, Kind, Plan, Plans, Reader};
 use super::reorder::Item;
-use super::state::Verdict;
+use super::state::{Fed, Verdict};
 use super::{Settings, WindowStats};
 use crate::engine::matches::{ClusterId, Firing, Origin, Stage, Trace};
 
@@ -30,29 +30,35 @@ pub(super) struct Fired {
 /// A match is to be fed to a correlation. Ordered by the correlation, so that all that feeds it has happened, then by
 /// what feeds it: rules in event order, then correlations. A correlation thus sees the matches of one event always in
 /// the same order, in whatever lane it lives.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Task {
     correlation: u32,
     /// 0 for a rule, else the index of the feeding correlation and one.
     rank: u32,
     /// Number of the match: its place in the run, or behind it for what fired.
     serial: u32,
-    from: Origin,
     /// Index of the reader in its list.
     reader: u32,
-    item: usize,
-    /// Index into the firings of this run, if one of them is what feeds it.
-    fired: Option<usize>,
+    /// Index of the match in the run.
+    item: u32,
 }
 
 impl Task {
-    fn of(entry: &Reader, reader: u32, from: Origin, item: usize, fired: Option<usize>, serial: u32) -> Task {
+    fn of(entry: &Reader, reader: u32, from: Origin, item: u32, serial: u32) -> Task {
         let rank = match from {
             Origin::Rule(_) => 0,
             Origin::Correlation(index) => index + 1,
         };
-        Task { correlation: entry.correlation, rank, serial, from, reader, item, fired }
+        Task { correlation: entry.correlation, rank, serial, reader, item }
     }
+}
+
+/// What a run is: nothing of it changes while it is fed.
+#[derive(Debug, Clone, Copy)]
+struct Scene<'r> {
+    plans: &'r Plans,
+    settings: &'r Settings,
+    run: &'r [Item],
 }
 
 /// All windows of one cluster, or of those across clusters.
@@ -103,29 +109,37 @@ impl Windows {
         fired.clear();
         self.numbers.clear();
         self.numbers.resize(run.len(), None);
-        let mut ready = std::mem::take(&mut self.ready);
-        for (index, item) in run.iter().enumerate() {
-            let from = item.origin();
-            let readers = (0u32..).zip(self.readers(plans, from));
-            ready.extend(readers.map(|(reader, entry)| Task::of(entry, reader, from, index, None, index as u32)));
-        }
-        // The readers of one match stand in their order already.
-        if run.len() > 1 {
-            ready.sort_unstable();
-        }
-        for task in ready.drain(..) {
-            // What one of them feeds by firing comes behind it, but perhaps before the next.
-            while self.tasks.peek().is_some_and(|Reverse(earlier)| *earlier < task)
-                && let Some(Reverse(earlier)) = self.tasks.pop()
-            {
-                self.feed(plans, settings, run, &earlier, stats, fired);
+        let scene = Scene { plans, settings, run };
+        if let [item] = run {
+            // The readers of one match stand in their order already.
+            for (reader, entry) in (0u32..).zip(self.readers(plans, item.origin())) {
+                self.feed_in_turn(scene, Task::of(entry, reader, item.origin(), 0, 0), stats, fired);
             }
-            self.feed(plans, settings, run, &task, stats, fired);
+        } else {
+            let mut ready = std::mem::take(&mut self.ready);
+            for (index, item) in (0u32..).zip(run) {
+                let from = item.origin();
+                let readers = (0u32..).zip(self.readers(plans, from));
+                ready.extend(readers.map(|(reader, entry)| Task::of(entry, reader, from, index, index)));
+            }
+            ready.sort_unstable();
+            ready.drain(..).for_each(|task| self.feed_in_turn(scene, task, stats, fired));
+            self.ready = ready;
         }
-        self.ready = ready;
         while let Some(Reverse(task)) = self.tasks.pop() {
-            self.feed(plans, settings, run, &task, stats, fired);
+            self.feed(scene, task, stats, fired);
         }
+    }
+
+    /// Feeds a match, after what comes before it of what fired meanwhile.
+    #[inline]
+    fn feed_in_turn(&mut self, scene: Scene<'_>, task: Task, stats: &mut WindowStats, fired: &mut Vec<Fired>) {
+        while self.tasks.peek().is_some_and(|Reverse(earlier)| *earlier < task)
+            && let Some(Reverse(earlier)) = self.tasks.pop()
+        {
+            self.feed(scene, earlier, stats, fired);
+        }
+        self.feed(scene, task, stats, fired);
     }
 
     fn readers<'p>(&self, plans: &'p Plans, origin: Origin) -> &'p [Reader] {
@@ -137,28 +151,21 @@ impl Windows {
     }
 
     /// What a correlation that fired feeds.
-    fn enqueue(&mut self, plans: &Plans, from: Origin, item: usize, fired: usize) {
+    fn enqueue(&mut self, plans: &Plans, from: Origin, item: u32, fired: usize) {
         let serial = (self.numbers.len() + fired) as u32;
         for (reader, entry) in (0u32..).zip(self.readers(plans, from)) {
-            self.tasks.push(Reverse(Task::of(entry, reader, from, item, Some(fired), serial)));
+            self.tasks.push(Reverse(Task::of(entry, reader, from, item, serial)));
         }
     }
 
-    fn feed(
-        &mut self,
-        plans: &Plans,
-        settings: &Settings,
-        run: &[Item],
-        task: &Task,
-        stats: &mut WindowStats,
-        fired: &mut Vec<Fired>,
-    ) {
-        let index = task.correlation as usize;
-        let plan = &plans.correlations[index];
-        let item = &run[task.item];
-        let hop = match task.fired {
-            Some(earlier) => Some(Arc::clone(&fired[earlier].hop)),
-            None => item.hop.clone(),
+    fn feed(&mut self, scene: Scene<'_>, task: Task, stats: &mut WindowStats, fired: &mut Vec<Fired>) {
+        let Scene { plans, settings, run } = scene;
+        let plan = &plans.correlations[task.correlation as usize];
+        let item = &run[task.item as usize];
+        // Behind the matches of the run come the firings.
+        let (from, hop) = match (task.serial as usize).checked_sub(run.len()) {
+            Some(earlier) => (fired[earlier].firing.origin, Some(Arc::clone(&fired[earlier].hop))),
+            None => (item.origin(), item.hop.clone()),
         };
         let signal = Signal {
             trace: &item.matched.trace,
@@ -166,61 +173,100 @@ impl Windows {
             // A cluster's own lane needs no cluster in its keys.
             cluster: (self.across && !plan.across).then_some(item.matched.cluster),
         };
-        let positions = &self.readers(plans, task.from)[task.reader as usize].positions;
-        let hits = hits(plans, plan, positions, signal, settings.fanout_max, &mut stats.fanout_cut);
+        let positions = &self.readers(plans, from)[task.reader as usize].positions;
+        let waits = matches!(plan.kind, Kind::Absence { .. });
+        if let Some(sole) = sole(plans, plan, positions, signal).filter(|_| !waits) {
+            let number = self.number_for(plan, run, task.item, stats);
+            let fed = Fed { time: item.time, number, positions, tuples: sole.counted.as_slice() };
+            let values = || sole_values(plans, plan, positions, signal);
+            self.feed_group(scene, task, hop.as_ref(), sole.key, fed, signal.cluster, values, stats, fired);
+            return;
+        }
+        let hits = several(plans, plan, positions, signal, settings.fanout_max, &mut stats.fanout_cut);
         if hits.is_empty() {
-            stats.missing_group[index] += 1;
+            stats.missing_group[task.correlation as usize] += 1;
             return;
         }
-        if let Kind::Absence { .. } = plan.kind {
-            for hit in &hits {
-                let group = || hit.values.iter().map(|value| value.to_value()).collect();
-                let wait = || Wait::new(item.time, item.matched.clone(), hop.clone(), group());
-                // Waits that end together end in the order of their keys.
-                let key = (task.correlation, lasting_key(&hit.values, signal.cluster));
-                self.absences.feed(plan, key, &hit.positions, wait, settings, stats);
-            }
+        if waits {
+            self.feed_absences(scene, task, hop.as_ref(), &hits, signal.cluster, stats);
             return;
         }
-        // What comes up is told at once, by its own match: nothing of it is needed later.
-        let number = match plan.kind {
-            Kind::New { .. } => 0,
-            _ => self.number(run, task.item, stats),
-        };
+        let number = self.number_for(plan, run, task.item, stats);
         for hit in &hits {
-            let fed = Fed { time: item.time, number };
-            let verdict = self.groups[index].feed(plan, index, settings, fed, hit, stats);
-            let learned = self.learned(plans, index, settings, fed, hit, signal.cluster, stats);
-            let Some(verdict) = verdict.filter(|_| learned) else { continue };
-            let hop = Hop {
-                correlation: task.correlation,
-                group: hit.values.iter().map(|value| value.to_value()).collect(),
-                below: hop.clone(),
-            };
-            let firing = self.firing(plan, settings, item, number, &hop, verdict);
-            fired.push(Fired { firing, hop: Arc::new(hop), item: task.item });
-            self.enqueue(plans, Origin::Correlation(task.correlation), task.item, fired.len() - 1);
+            let fed = Fed { time: item.time, number, positions: &hit.positions, tuples: &hit.tuples };
+            let values = || hit.values.clone();
+            self.feed_group(scene, task, hop.as_ref(), hit.key, fed, signal.cluster, values, stats, fired);
         }
     }
 
-    /// Whether the scope of a match has learned what is usual in it. What tells nothing new needs no learning.
+    /// Feeds a match to one of its groups; `values` are the group's.
     #[inline]
+    #[allow(clippy::too_many_arguments)]
+    fn feed_group<'a>(
+        &mut self,
+        scene: Scene<'_>,
+        task: Task,
+        below: Option<&Arc<Hop>>,
+        key: u128,
+        fed: Fed<'_>,
+        cluster: Option<ClusterId>,
+        values: impl Fn() -> Values<'a>,
+        stats: &mut WindowStats,
+        fired: &mut Vec<Fired>,
+    ) {
+        let Scene { plans, settings, run } = scene;
+        let (index, item) = (task.correlation as usize, task.item as usize);
+        let plan = &plans.correlations[index];
+        let verdict = self.groups[index].feed(plan, index, settings, key, fed, stats);
+        let learned = match plan.kind {
+            Kind::New { learning, scope } => {
+                self.learned(scene, index, fed.time, learning, &values()[..scope], cluster, stats)
+            }
+            _ => true,
+        };
+        let Some(verdict) = verdict.filter(|_| learned) else { return };
+        let group = values().iter().map(|value| value.to_value()).collect();
+        let hop = Hop { correlation: task.correlation, group, below: below.cloned() };
+        let firing = self.firing(plan, settings, &run[item], fed.number, &hop, verdict);
+        fired.push(Fired { firing, hop: Arc::new(hop), item });
+        self.enqueue(plans, Origin::Correlation(task.correlation), task.item, fired.len() - 1);
+    }
+
+    fn feed_absences(
+        &mut self,
+        scene: Scene<'_>,
+        task: Task,
+        below: Option<&Arc<Hop>>,
+        hits: &Hits<'_>,
+        cluster: Option<ClusterId>,
+        stats: &mut WindowStats,
+    ) {
+        let (plan, item) = (&scene.plans.correlations[task.correlation as usize], &scene.run[task.item as usize]);
+        for hit in hits {
+            let group = || hit.values.iter().map(|value| value.to_value()).collect();
+            let wait = || Wait::new(item.time, item.matched.clone(), below.cloned(), group());
+            // Waits that end together end in the order of their keys.
+            let key = (task.correlation, lasting_key(&hit.values, cluster));
+            self.absences.feed(plan, key, &hit.positions, wait, scene.settings, stats);
+        }
+    }
+
+    /// Whether the scope of a match has learned what is usual in it.
     #[allow(clippy::too_many_arguments)]
     fn learned(
         &mut self,
-        plans: &Plans,
+        scene: Scene<'_>,
         index: usize,
-        settings: &Settings,
-        fed: Fed,
-        hit: &Hit<'_>,
+        now: i64,
+        learning: i64,
+        scope: &[Found<'_>],
         cluster: Option<ClusterId>,
         stats: &mut WindowStats,
     ) -> bool {
-        let plan = &plans.correlations[index];
-        let Kind::New { learning, scope } = plan.kind else { return true };
-        let scope = key(plans, &hit.values[..scope], cluster);
+        let plan = &scene.plans.correlations[index];
         let times = Times { learning, timespan: plan.timespan, quantum: plan.quantum };
-        let learned = self.scopes[index].feed(scope, fed.time, times, settings.keys_max);
+        let scope = key(scene.plans, scope, cluster);
+        let learned = self.scopes[index].feed(scope, now, times, scene.settings.keys_max);
         stats.keys_saturated[index] += u64::from(learned.is_none());
         learned.unwrap_or(false)
     }
@@ -262,6 +308,15 @@ impl Windows {
         run.push(Item::of_correlation(time, matched, Arc::clone(&hop)));
         self.run(plans, settings, run, stats, fired);
         fired.push(Fired { firing, hop, item: 0 });
+    }
+
+    /// The evidence number of a match for a correlation. What comes up is told at once, by its own match: nothing of it is
+    /// needed later.
+    fn number_for(&mut self, plan: &Plan, run: &[Item], item: u32, stats: &mut WindowStats) -> u64 {
+        match plan.kind {
+            Kind::New { .. } => 0,
+            _ => self.number(run, item as usize, stats),
+        }
     }
 
     /// The evidence number of a match. Matches of the same event share one; all of a run get theirs together, so that
