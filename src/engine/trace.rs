@@ -61,8 +61,12 @@ const NO_CODE: i64 = i64::MIN;
 pub struct Trace {
     /// Event time in microseconds since the Unix epoch, as used in windows (0 if unknown).
     pub time: i64,
-    /// Where its bytes stand on the sheet.
-    range: (usize, usize),
+    /// Where its bytes begin on the sheet.
+    start: usize,
+    /// How many they are.
+    length: u32,
+    /// How many of them, the first ones, tell what alerts list of an event.
+    brief: u32,
     /// None until the recorder's sheet is full.
     sheet: Option<Sheet>,
 }
@@ -130,11 +134,12 @@ impl std::fmt::Debug for Trace {
 impl Trace {
     #[inline]
     fn bytes(&self) -> &[u8] {
-        self.sheet.as_ref().and_then(|sheet| sheet.get(self.range.0..self.range.1)).unwrap_or_default()
+        let sheet = self.sheet.as_ref().and_then(|sheet| sheet.get(self.start..));
+        sheet.and_then(|rest| rest.get(..self.length as usize)).unwrap_or_default()
     }
 
-    fn alone(time: i64, bytes: Vec<u8>) -> Trace {
-        Trace { time, range: (0, bytes.len()), sheet: Some(Arc::new(bytes)) }
+    fn alone(time: i64, bytes: Vec<u8>, brief: usize) -> Trace {
+        Trace { time, start: 0, length: bytes.len() as u32, brief: brief as u32, sheet: Some(Arc::new(bytes)) }
     }
 
     /// Says where it stands, once its recorder's sheet is at hand.
@@ -161,18 +166,14 @@ impl Trace {
         recorder.actor(&[Some(&*told.username), told.impersonated_by.as_deref(), told.user_agent.as_deref()]);
         told.groups.iter().for_each(|group| recorder.group(group));
         values.iter().for_each(|(id, value)| recorder.value(*id, value.hash, Some(&value.text)));
-        recorder.finish(told.time);
-        Trace::alone(told.time, recorder.bytes)
+        let brief = recorder.finish(told.time).brief;
+        Trace::alone(told.time, recorder.bytes, brief as usize)
     }
 
     /// What alerts list of an event, but the time: its numbers and its first texts, up to the object's name.
     pub(super) fn brief(&self) -> &[u8] {
-        let (bytes, mut end) = (self.bytes(), at::TEXTS);
-        for _ in 0..BRIEF_TEXTS {
-            let length = u16_at(bytes, end);
-            end += 2 + if length == NO_TEXT { 0 } else { usize::from(length) };
-        }
-        bytes.get(..end).unwrap_or(bytes)
+        let bytes = self.bytes();
+        bytes.get(..self.brief as usize).unwrap_or(bytes)
     }
 
     /// Bytes it takes to remember what alerts list of the event.
@@ -182,12 +183,13 @@ impl Trace {
 
     /// A trace from what [`Trace::brief`] gave, without the rest.
     pub(super) fn from_brief(time: i64, brief: &[u8]) -> Trace {
-        let mut bytes = brief.to_vec();
+        let mut bytes = Vec::with_capacity(brief.len() + size_of_val(&NO_TEXT) * (TEXTS - BRIEF_TEXTS));
+        bytes.extend_from_slice(brief);
         bytes[at::GROUPS..at::TEXTS].fill(0);
         for _ in BRIEF_TEXTS..TEXTS {
             bytes.extend_from_slice(&NO_TEXT.to_le_bytes());
         }
-        Trace::alone(time, bytes)
+        Trace::alone(time, bytes, brief.len())
     }
 
     /// What may be told: redacted, every text bounded.
@@ -227,28 +229,30 @@ impl Trace {
     #[inline]
     pub fn values(&self, id: CaptureId) -> impl Iterator<Item = Captured<'_>> {
         // The id first: most entries are of other fields, and need not be read.
-        self.entries().filter(move |entry| u32_at(*entry, 0) == id).map(|entry| self.value_of(entry))
+        self.entries().iter().filter(move |entry| u32_at(*entry, 0) == id).map(|entry| self.value_of(entry))
     }
 
     /// The value of a field that has exactly one.
     #[inline]
     pub fn sole_value(&self, id: CaptureId) -> Option<Captured<'_>> {
-        let mut values = self.values(id);
-        let only = values.next()?;
-        values.next().is_none().then_some(only)
+        let entries = self.entries();
+        let at = entries.iter().position(|entry| u32_at(entry, 0) == id)?;
+        // Those of one field stand side by side.
+        let is_sole = entries.get(at + 1).is_none_or(|next| u32_at(next, 0) != id);
+        is_sole.then(|| self.value_of(&entries[at]))
     }
 
     /// All captured values, in the order of their fields' ids.
     #[inline]
     pub fn all_values(&self) -> impl Iterator<Item = (CaptureId, Captured<'_>)> {
-        self.entries().map(|entry| (u32_at(entry, 0), self.value_of(entry)))
+        self.entries().iter().map(|entry| (u32_at(entry, 0), self.value_of(entry)))
     }
 
     #[inline]
-    fn entries(&self) -> impl Iterator<Item = &[u8; VALUE_BYTES]> {
+    fn entries(&self) -> &[[u8; VALUE_BYTES]] {
         let bytes = self.bytes();
         let table = bytes.len() - VALUE_BYTES * usize::from(u16_at(bytes, at::VALUES));
-        bytes[table..].as_chunks().0.iter()
+        bytes[table..].as_chunks().0
     }
 
     #[inline]
@@ -263,8 +267,9 @@ impl Trace {
 #[derive(Debug, Default)]
 pub struct Recorder {
     bytes: Vec<u8>,
-    /// Where the trace at hand starts.
+    /// Where the trace at hand starts, and where what alerts list of it ends.
     start: usize,
+    brief: usize,
     values: Vec<u8>,
     groups: u16,
 }
@@ -272,29 +277,31 @@ pub struct Recorder {
 impl Recorder {
     /// Begins a trace. What is told of the actor comes next.
     pub(super) fn begin(&mut self, source: SourceId, offset: u64, code: Option<i64>, texts: &Told<'_>) {
-        let Recorder { bytes, start, values, groups } = self;
+        let Recorder { bytes, start, brief, values, groups } = self;
         *start = bytes.len();
         values.clear();
         *groups = 0;
-        let mut rest = grow(bytes, at::TEXTS + room(texts));
-        rest = put_bytes(rest, &offset.to_le_bytes());
-        rest = put_bytes(rest, &code.unwrap_or(NO_CODE).to_le_bytes());
-        rest = put_bytes(rest, &source.to_le_bytes());
         // How many of what there are is known at the end.
-        rest = &mut rest[at::TEXTS - at::GROUPS..];
-        texts.iter().fold(rest, |rest, text| put(rest, *text));
+        let mut header = [0; at::TEXTS];
+        let rest = put_bytes(&mut header, &offset.to_le_bytes());
+        let rest = put_bytes(rest, &code.unwrap_or(NO_CODE).to_le_bytes());
+        put_bytes(rest, &source.to_le_bytes());
+        bytes.extend_from_slice(&header);
+        let (listed, others) = texts.split_at(BRIEF_TEXTS);
+        listed.iter().for_each(|text| put(bytes, *text));
+        *brief = bytes.len() - *start;
+        others.iter().for_each(|text| put(bytes, *text));
     }
 
     /// Adds the texts of the actor. Its groups come next.
     pub(super) fn actor(&mut self, texts: &ToldOfActor<'_>) {
-        let rest = grow(&mut self.bytes, room(texts));
-        texts.iter().fold(rest, |rest, text| put(rest, *text));
+        texts.iter().for_each(|text| put(&mut self.bytes, *text));
     }
 
     /// Adds a group of the actor. They come before any value.
     pub(super) fn group(&mut self, group: &str) {
         self.groups += 1;
-        put(grow(&mut self.bytes, room(&[Some(group)])), Some(group));
+        put(&mut self.bytes, Some(group));
     }
 
     /// What was written since the trace at hand was that long: of its actor, if it is asked behind the groups.
@@ -333,7 +340,8 @@ impl Recorder {
         header[at::GROUPS..at::GROUPS + 2].copy_from_slice(&self.groups.to_le_bytes());
         header[at::VALUES..at::VALUES + 2].copy_from_slice(&count.to_le_bytes());
         self.bytes.extend_from_slice(&self.values);
-        Trace { time, range: (self.start, self.bytes.len()), sheet: None }
+        let (start, length, brief) = (self.start, self.len() as u32, self.brief as u32);
+        Trace { time, start, length, brief, sheet: None }
     }
 
     /// The sheet with all traces since the last one.
@@ -374,24 +382,15 @@ fn cut(text: &str, max: usize) -> &str {
     &text[..end]
 }
 
-/// So many more bytes at the end.
-fn grow(bytes: &mut Vec<u8>, more: usize) -> &mut [u8] {
-    let before = bytes.len();
-    bytes.resize(before + more, 0);
-    &mut bytes[before..]
-}
-
-/// What [`put`] needs for these texts.
-fn room(texts: &[Option<&str>]) -> usize {
-    texts.iter().map(|text| size_of::<u16>() + text.map_or(0, |text| enough(text).len())).sum()
-}
-
-/// Puts a text behind its length; gives the room behind it.
+/// Adds a text behind its length.
 #[inline]
-fn put<'r>(rest: &'r mut [u8], text: Option<&str>) -> &'r mut [u8] {
+fn put(bytes: &mut Vec<u8>, text: Option<&str>) {
     match text.map(enough) {
-        Some(text) => put_bytes(put_bytes(rest, &(text.len() as u16).to_le_bytes()), text.as_bytes()),
-        None => put_bytes(rest, &NO_TEXT.to_le_bytes()),
+        Some(text) => {
+            bytes.extend_from_slice(&(text.len() as u16).to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        None => bytes.extend_from_slice(&NO_TEXT.to_le_bytes()),
     }
 }
 

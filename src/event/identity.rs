@@ -65,8 +65,7 @@ fn prefix(length: usize) -> ([u8; 10], usize) {
 pub fn hash128<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> u128 {
     let mut message = Message { gathered: [0; GATHERED], filled: 0, whole: None };
     for part in parts {
-        let (prefix, length) = prefix(part.len());
-        message.add(&prefix[..length]);
+        message.add_length(part.len());
         message.add(part);
     }
     message.hash().as_bytes().iter().take(16).fold(0, |half, byte| half << 8 | u128::from(*byte))
@@ -81,6 +80,20 @@ struct Message {
 }
 
 impl Message {
+    #[inline(always)]
+    fn add_length(&mut self, length: usize) {
+        match self.gathered.get_mut(self.filled) {
+            Some(room) if length < 0x80 => {
+                *room = length as u8;
+                self.filled += 1;
+            }
+            _ => {
+                let (prefix, bytes) = prefix(length);
+                self.add(&prefix[..bytes]);
+            }
+        }
+    }
+
     #[inline(always)]
     fn add(&mut self, bytes: &[u8]) {
         match self.gathered.get_mut(self.filled..self.filled + bytes.len()) {

@@ -59,9 +59,11 @@ impl Shared {
 
     /// No cluster will bring anything earlier than `limit`: lets go what waited for it.
     pub(super) fn advance(&mut self, limit: Option<i64>, out: &mut Vec<Firing>) {
-        self.limit = self.limit.max(limit);
-        self.across.published = self.across.published.max(self.limit);
-        self.release_across(out);
+        if limit > self.limit {
+            self.limit = limit;
+            self.across.published = self.across.published.max(self.limit);
+            self.release_across(out);
+        }
         self.output.flush(self.limit, out);
     }
 
@@ -358,8 +360,10 @@ impl Lane {
 
 /// Hands on what fired in this run.
 fn tell(shared: &mut Shared, out: &mut Vec<Firing>) {
-    shared.tell_fired();
-    shared.output.take(&mut shared.firings, &mut shared.stats, out);
+    if !(shared.fired.is_empty() && shared.firings.is_empty()) {
+        shared.tell_fired();
+        shared.output.take(&mut shared.firings, &mut shared.stats, out);
+    }
     shared.force_across(out);
 }
 

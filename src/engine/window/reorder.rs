@@ -129,6 +129,10 @@ impl Reorder {
     /// overwritten.
     pub(super) fn pop_due(&mut self, limit: i64, enough: usize, due: &mut Vec<Item>) {
         due.clear();
+        if self.heap.is_empty() {
+            let first = self.line.iter().take(enough).take_while(|item| item.time < limit).count();
+            due.extend(self.line.drain(..first));
+        }
         while let Some(next) = self.peek()
             && next.0 < limit
             && (due.len() < enough
