@@ -11,7 +11,7 @@ use super::lookup::{Scope, look_up, scalar_text, sole_text};
 use super::networks::Networks;
 use super::patterns::Patterns;
 use super::text::{Texts, folded};
-use crate::event::path::{Fast, Field, Root};
+use crate::event::path::{Derived, Fast, Field, Root};
 use crate::event::view::Event;
 use crate::event::walk::{Missing, Node};
 use crate::rules::expr::{Cmp, Expr, FieldRefHow, FieldRefOp, Op, Test, TimePart};
@@ -107,7 +107,10 @@ impl Condition {
             Expr::Const(value) => Condition::Const(*value),
             Expr::And(list) => Condition::And(parts(list)?),
             Expr::Or(list) => Condition::Or(parts(list)?),
-            Expr::Not(part) => Condition::Not(Box::new(Self::build(part, in_block)?)),
+            Expr::Not(part) => match Self::build(part, in_block)? {
+                Condition::Const(value) => Condition::Const(!value),
+                part => Condition::Not(Box::new(part)),
+            },
             // A placeholder whose list is empty: whatever the event says, it does not hold.
             Expr::Test(test) if test.is_never() => Condition::Const(false),
             Expr::Test(test) => Condition::Test(Box::new(Check::compile(test, in_block)?)),
@@ -129,11 +132,16 @@ impl Condition {
 
     /// Whether any test is of the facet.
     pub(super) fn concerns(&self, facet: Facet) -> bool {
+        self.any_test(&mut |check| check.facet == Some(facet))
+    }
+
+    /// Whether any test outside of array blocks is one of these.
+    pub(super) fn any_test(&self, is_one: &mut dyn FnMut(&Check) -> bool) -> bool {
         match self {
             Condition::Const(_) | Condition::Each(_) => false,
-            Condition::And(parts) | Condition::Or(parts) => parts.iter().any(|part| part.concerns(facet)),
-            Condition::Not(part) => part.concerns(facet),
-            Condition::Test(check) => check.facet == Some(facet),
+            Condition::And(parts) | Condition::Or(parts) => parts.iter().any(|part| part.any_test(is_one)),
+            Condition::Not(part) => part.any_test(is_one),
+            Condition::Test(check) => is_one(check),
         }
     }
 
@@ -171,10 +179,18 @@ impl Condition {
 
     /// The verdict as far as it follows from the facet alone: unknown if the rest of the event has a say.
     pub(super) fn settle(&self, event: &Event<'_>, facet: Facet) -> Verdict {
+        self.settle_by(&|check| match check.facet == Some(facet) {
+            true => check.eval(event, None, &Doubt::default()),
+            false => Verdict::Unknown,
+        })
+    }
+
+    /// The verdict as far as it follows from what is known of tests.
+    pub(super) fn settle_by(&self, known: &impl Fn(&Check) -> Verdict) -> Verdict {
         let all = |parts: &[Condition], decisive: Verdict| {
             let mut verdict = decisive.not();
             for part in parts {
-                match part.settle(event, facet) {
+                match part.settle_by(known) {
                     settled if settled == decisive => return decisive,
                     Verdict::Unknown => verdict = Verdict::Unknown,
                     _ => {}
@@ -186,9 +202,9 @@ impl Condition {
             Condition::Const(value) => Verdict::of(*value),
             Condition::And(parts) => all(parts, Verdict::False),
             Condition::Or(parts) => all(parts, Verdict::True),
-            Condition::Not(part) => part.settle(event, facet).not(),
-            Condition::Test(check) if check.facet == Some(facet) => check.eval(event, None, &Doubt::default()),
-            Condition::Test(_) | Condition::Each(_) => Verdict::Unknown,
+            Condition::Not(part) => part.settle_by(known).not(),
+            Condition::Test(check) => known(check),
+            Condition::Each(_) => Verdict::Unknown,
         }
     }
 
@@ -287,6 +303,30 @@ impl Check {
         field_cost(&self.field) + if self.patterns.is_empty() { 0 } else { 3 }
     }
 
+    /// The networks that it asks the client's address for, if nothing else.
+    pub(super) fn networks_of_client(&self) -> Option<&Networks> {
+        let of_client = self.field.root == Root::Derived(Derived::ClientIp) && self.field.path.0.is_empty();
+        (of_client && !self.compares_text()).then_some(&self.networks)
+    }
+
+    /// The verdict on this address of the client, for such a test.
+    pub(super) fn eval_address(&self, address: Option<&str>) -> Verdict {
+        Verdict::of(match address {
+            Some(text) => self.present || self.networks.hold(text),
+            None => self.absent,
+        })
+    }
+
+    /// Whether it asks more of a text than to be there, or in a network.
+    fn compares_text(&self) -> bool {
+        !self.texts.is_empty()
+            || !self.numbers.is_empty()
+            || !self.bools.is_empty()
+            || !self.patterns.is_empty()
+            || !self.references.is_empty()
+            || !self.times.is_empty()
+    }
+
     /// The verdict on a field whose text is at hand: no walk, and no doubt.
     fn eval_text(&self, event: &Event<'_>, text: Option<&str>) -> Verdict {
         Verdict::of(match text {
@@ -307,13 +347,7 @@ impl Check {
             return Verdict::False;
         }
         let (mut found, mut hit) = (false, false);
-        let compares = !self.texts.is_empty()
-            || !self.numbers.is_empty()
-            || !self.bools.is_empty()
-            || !self.patterns.is_empty()
-            || !self.networks.is_empty()
-            || !self.references.is_empty()
-            || !self.times.is_empty();
+        let compares = self.compares_text() || !self.networks.is_empty();
         let missing = look_up(&self.field, event, scope, &mut |node| {
             if event.is_null(node) {
                 return ControlFlow::Continue(());

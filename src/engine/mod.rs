@@ -1,5 +1,6 @@
 //! The engine: rules compiled to a program with an index, the matcher, and event-time windows.
 
+mod addresses;
 mod block;
 pub mod captures;
 pub mod condition;

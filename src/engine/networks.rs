@@ -29,15 +29,26 @@ impl Networks {
 
     /// Whether the text is an address in one of them. An IPv4 address is in no IPv6 network, however it is written.
     pub(super) fn hold(&self, text: &str) -> bool {
-        if let Some(ip) = dotted(text.as_bytes()) {
-            return is_in(&self.v4, &ip);
-        }
-        match text.parse() {
-            Ok(IpAddr::V4(ip)) => is_in(&self.v4, &ip),
-            Ok(IpAddr::V6(ip)) => is_in(&self.v6, &ip),
-            Err(_) => false,
+        match address(text) {
+            Some(IpAddr::V4(ip)) => is_in(&self.v4, &ip),
+            Some(IpAddr::V6(ip)) => is_in(&self.v6, &ip),
+            None => false,
         }
     }
+
+    /// The addresses at which something begins: a network, or what is behind one.
+    pub(super) fn edges(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let behind_v4 = |last: Ipv4Addr| last.to_bits().checked_add(1).map(Ipv4Addr::from_bits);
+        let behind_v6 = |last: Ipv6Addr| last.to_bits().checked_add(1).map(Ipv6Addr::from_bits);
+        let v4 = self.v4.iter().flat_map(move |(first, last)| [Some(*first), behind_v4(*last)]);
+        let v6 = self.v6.iter().flat_map(move |(first, last)| [Some(*first), behind_v6(*last)]);
+        v4.flatten().map(IpAddr::V4).chain(v6.flatten().map(IpAddr::V6))
+    }
+}
+
+/// The address that the text is, if it is one.
+pub(super) fn address(text: &str) -> Option<IpAddr> {
+    dotted(text.as_bytes()).map(IpAddr::V4).or_else(|| text.parse().ok())
 }
 
 /// An IPv4 address as it is mostly written, read in one go; `None` if the general parser has to say.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::addresses::Addresses;
 use super::captures::CaptureTable;
 use super::condition::{Condition, Doubt, Verdict};
 use super::facets::{Alike, Cache, FACETS, Facet};
@@ -43,6 +44,7 @@ pub struct Program {
     pod_parts: usize,
     /// Per facet: the parts that have a test of it, with the rules they belong to.
     of_facet: [Vec<PartOfFacet>; FACETS],
+    addresses: Addresses,
     index: Index,
     /// Rules that are judged at any stage, because they name it.
     stage_rules: Bits,
@@ -102,6 +104,7 @@ impl Program {
         let rules_of = rules_of(&of_rule, parts.len());
         let needles = Needles::new(&said, &parts, &rules_of, index.words());
         let of_facet = Facet::ALL.map(|facet| of_facet(facet, &parts, &rules_of, index.words()));
+        let addresses = Addresses::new(&parts, &rules_of, index.words());
         let quanta = sightings::quanta(&rule_set);
         let mut numbers = 0u32..;
         let of_pod: Vec<Option<u32>> =
@@ -117,6 +120,7 @@ impl Program {
             parts,
             of_rule,
             of_facet,
+            addresses,
             index,
             stage_rules,
             all_rules,
@@ -148,16 +152,21 @@ impl Program {
         if any == 0 {
             return;
         }
+        // What rules say of addresses is asked of nearly every event, and leaves little to be asked of most.
+        let address = self.addresses.meaning(event);
+        if !keep_those_in(candidates, address.0) {
+            return;
+        }
         let annotations = Facet::Annotations;
         let annotations =
             cache.place(annotations, event, |words| self.meaning(annotations, event, (number, found), words));
         *alike = Alike { deed: Some(deed.1.1), actor: Some(actor.1.1), annotations: Some(annotations.1) };
         let all = cache.meanings([deed, actor, place_, (Facet::Annotations, annotations)], rules, parts);
-        candidates.iter_mut().zip(all[3].0).for_each(|(word, four)| *word &= four);
+        keep_those_in(candidates, all[3].0);
         let [one, two, three, four] = all.map(|(_, settled)| settled);
-        let facets = one.iter().zip(two).zip(three).zip(four);
-        for (word, (((one, two), three), four)) in settled.iter_mut().zip(facets) {
-            *word = one | two | three | four;
+        let facets = one.iter().zip(two).zip(three).zip(four).zip(address.1);
+        for (word, ((((one, two), three), four), five)) in settled.iter_mut().zip(facets) {
+            *word = one | two | three | four | five;
         }
     }
 
@@ -307,8 +316,12 @@ impl<'e> Parts<'e> {
                 numbers.push(*number);
                 continue;
             }
+            let compiled = Condition::compile(part)?;
+            if let Condition::Const(true) = compiled {
+                continue;
+            }
             let number = self.conditions.len() as u32;
-            self.conditions.push(Condition::compile(part)?);
+            self.conditions.push(compiled);
             self.said.push(part);
             alike.push((part, number));
             numbers.push(number);
@@ -359,6 +372,16 @@ impl RulesOfPart {
             RulesOfPart::Many(bits) => left.iter_mut().zip(bits).for_each(|(left, rules)| *left &= !rules),
         }
     }
+}
+
+/// Takes all other rules away; whether any is left.
+fn keep_those_in(candidates: &mut [u64], rules: &[u64]) -> bool {
+    let mut any = 0;
+    for (word, rules) in candidates.iter_mut().zip(rules) {
+        *word &= rules;
+        any |= *word;
+    }
+    any != 0
 }
 
 /// Per part the rules that it is a part of.
