@@ -343,8 +343,10 @@ impl Check {
         if let Some(text) = sole_text(&self.field, event) {
             return self.eval_text(event, text);
         }
-        if self.keywords.as_ref().is_some_and(|words| words.are_not_in(event.doc().bytes(event.raw()))) {
-            return Verdict::False;
+        if let Some(words) = &self.keywords
+            && let Some(holds) = words.any_text(event, |text| self.holds(event, text))
+        {
+            return Verdict::of(holds);
         }
         let (mut found, mut hit) = (false, false);
         let compares = self.compares_text() || !self.networks.is_empty();

@@ -1,18 +1,20 @@
-//! Keywords are looked for in every text of an event, keys and bodies included. Most events hold none of them, and nearly
-//! always one search over the bytes says so.
+//! Keywords are looked for in every text of an event, keys and bodies included. Most texts hold none of their words, and
+//! nearly always one search over the bytes says which do.
 //!
 //! Invariant: what is ruled out could not have matched. A text that reads otherwise than it stands (escapes, letters beyond
 //! ASCII that fold to those of ASCII) is looked at the long way.
 
-use aho_corasick::AhoCorasick;
 use memchr::{memchr, memmem};
 
 use super::patterns;
+use super::words::Words;
+use crate::event::view::Event;
+use crate::event::walk::Node;
 use crate::rules::expr::{Op, StrHow, StrOp};
 
 /// The keywords of one test.
 #[derive(Debug)]
-pub(super) struct Keywords(AhoCorasick);
+pub(super) struct Keywords(Words);
 
 impl Keywords {
     /// `None` if one of the comparisons needs more than a word that stands in the text as it is.
@@ -21,16 +23,30 @@ impl Keywords {
         for op in any_of {
             words.extend(words_of(op)?);
         }
-        if words.iter().any(|word| word.is_empty() || !word.bytes().all(is_plain)) {
+        if !words.iter().all(|word| word.bytes().all(is_plain)) {
             return None;
         }
-        let search = AhoCorasick::builder().ascii_case_insensitive(true).build(words);
-        search.ok().map(Keywords)
+        Words::new(&words).map(Keywords)
     }
 
-    /// Whether none of them is in this JSON text, whatever its strings read as.
-    pub(super) fn are_not_in(&self, json: &[u8]) -> bool {
-        !folds(json) && !hides(json) && !self.0.is_match(json)
+    /// Whether any text of the event holds, of those with a word in them; `None` if all have to be looked at.
+    pub(super) fn any_text<'a>(&self, event: &Event<'a>, mut holds: impl FnMut(Node<'a>) -> bool) -> Option<bool> {
+        let json = event.doc().bytes(event.raw());
+        let mut at = 0;
+        // The first word is sought first: mostly there is none, and nothing that hides one either.
+        let mut found = self.0.find(json);
+        if folds(json) || hides(json) {
+            return None;
+        }
+        while let Some(word) = found {
+            let text = event.string_around(event.raw().start + at, event.raw().start + at + word.start)?;
+            if holds(Node::Json(text)) {
+                return Some(true);
+            }
+            at = text.end - event.raw().start;
+            found = self.0.find(&json[at..]);
+        }
+        Some(false)
     }
 }
 
@@ -80,7 +96,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
-    use super::super::condition::{Condition, Doubt, Verdict};
+    use super::super::condition::{Condition, Doubt};
     use super::*;
     use crate::event::walk::testing::with_event;
     use crate::rules::expr::{Expr, RegexOp, Test};
@@ -129,37 +145,52 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
+        /// With the texts that hold a word, or one by one with a comparison that has no word, so that nothing is left out.
         #[test]
-        fn what_is_ruled_out_does_not_match(key in text(), value in text(), ops in prop::collection::vec(op(), 1..3)) {
-            let json = format!(r#"{{"verb":"get","x":{{"{key}":["{value}",1.5]}}}}"#);
+        fn texts_without_a_word_do_not_match(
+            values in prop::collection::vec(text(), 1..4), ops in prop::collection::vec(op(), 1..3), gap in select(&["", " "][..]),
+        ) {
+            let members: Vec<String> = values.iter().map(|value| format!(r#""{value}":["{value}",{gap}-1.5]"#)).collect();
+            let json = format!(r#"{{"verb":"get","x":{{{}}},"y":"{}"}}"#, members.join(","), values.concat());
             prop_assume!(serde_json::from_str::<serde_json::Value>(&json).is_ok());
-            let Some(keywords) = Keywords::new(&ops) else { return Ok(()) };
-            if keywords.are_not_in(json.as_bytes()) {
-                // One by one with a comparison that has no word, so that nothing is left out.
-                let any_of: Vec<Op> = ops.iter().cloned().chain([Op::Never]).collect();
-                let condition = Condition::compile(&Expr::Test(Test { field: None, any_of, span: Default::default() })).unwrap();
-                let verdict = with_event(&json, |event| condition.judge(event, &Doubt::default()));
-                prop_assert_eq!(verdict, Verdict::False, "{:?} {}", ops, json);
-            }
+            let holds = |any_of: Vec<Op>| {
+                let test = Expr::Test(Test { field: None, any_of, span: Default::default() });
+                with_event(&json, |event| Condition::compile(&test).unwrap().judge(event, &Doubt::default()))
+            };
+            prop_assert_eq!(holds(ops.clone()), holds([ops.clone(), vec![Op::Never]].concat()), "{:?} {}", ops, json);
         }
     }
 
     #[test]
-    fn rules_out_what_the_api_server_writes_and_nothing_else() {
+    fn looks_at_texts_with_a_word_and_no_others() {
         let keywords =
             |word: &str| Keywords::new(&[Op::Str(StrOp { how: StrHow::Contains(word.into()), cased: false })]);
         let unconfined = keywords("unconfined").unwrap();
-        for (json, out) in [
-            (r#"{"a":"\u003cb\u0026\n\\u\""}"#, true),
-            (r#"{"a":"UnConfined"}"#, false),
-            (r#"{"a":"\u0075nconfined"}"#, false),
-            (r#"{"a":"\/"}"#, false),
-            (r#"{"a":"é → Ω"}"#, true),
-            ("{\"a\":\"\u{212a}\"}", false),
-            (r#"{"a":"\"#, false),
+        let looked_at = |keywords: &Keywords, json: &str| {
+            with_event(json, |event| {
+                let mut texts = Vec::new();
+                let sure = keywords.any_text(event, |text| {
+                    texts.push(crate::event::walk::testing::show(event, text));
+                    false
+                });
+                sure.map(|_| texts.join(" "))
+            })
+        };
+        for (json, texts) in [
+            (r#"{"a":"\u003cb\u0026\n\\u\""}"#, Some("")),
+            (
+                r#"{"a":"UnConfined","b":"no","unconfined.":"x unconfined unconfined"}"#,
+                Some(r#""UnConfined" "unconfined." "x unconfined unconfined""#),
+            ),
+            (r#"{"a":"\u0075nconfined"}"#, None),
+            (r#"{"a":"\/"}"#, None),
+            (r#"{"a":"é → Ω","b":"é unconfined"}"#, Some("\"é unconfined\"")),
+            ("{\"a\":\"\u{212a}\"}", None),
         ] {
-            assert_eq!(unconfined.are_not_in(json.as_bytes()), out, "{json}");
+            assert_eq!(looked_at(&unconfined, json).as_deref(), texts, "{json}");
         }
+        // Numbers stand outside of strings.
+        assert_eq!(looked_at(&keywords("1").unwrap(), r#"{"a":"1","b":1}"#), None);
         assert!(keywords("a\"b").is_none() && keywords("").is_none() && keywords("ü").is_none());
     }
 }

@@ -21,5 +21,6 @@ pub mod sightings;
 pub mod text;
 pub mod trace;
 pub mod window;
+mod words;
 
 pub use captures::CaptureTable;

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 
+use super::words::Words;
 use crate::rules::expr::RegexOp;
 
 /// Shorter words are everywhere.
@@ -24,14 +25,17 @@ const BEYOND: [char; 2] = ['\u{17f}', '\u{212a}'];
 pub(super) struct Patterns {
     /// Found when the first text is looked at: most rules of a large set never see one. None if some expression needs no
     /// word.
-    words: OnceLock<Option<Words>>,
+    words: OnceLock<Option<OfAll>>,
     ops: Vec<RegexOp>,
 }
 
 /// The words of several expressions.
 #[derive(Debug)]
-struct Words {
-    search: AhoCorasick,
+struct OfAll {
+    search: Words,
+    /// Which of them stand in a text: made when one does.
+    each: OnceLock<Option<AhoCorasick>>,
+    words: Vec<String>,
     /// Per word, whose it is.
     of: Box<[u32]>,
 }
@@ -52,34 +56,40 @@ impl Patterns {
         if self.ops.is_empty() {
             return false;
         }
-        match self.words.get_or_init(|| Words::new(&self.ops)) {
+        match self.words.get_or_init(|| OfAll::new(&self.ops)) {
             Some(words) if text.is_ascii() || !text.contains(BEYOND) => words.may_match(&self.ops, text),
             _ => self.ops.iter().any(|op| op.is_match(text)),
         }
     }
 }
 
-impl Words {
+impl OfAll {
     /// The words of all expressions, if each has some.
-    fn new(ops: &[RegexOp]) -> Option<Words> {
+    fn new(ops: &[RegexOp]) -> Option<OfAll> {
         let (mut words, mut of) = (Vec::new(), Vec::new());
         for (number, op) in (0u32..).zip(ops) {
             words.extend(words_of_op(op)?);
             of.resize(words.len(), number);
         }
+        Some(OfAll { search: Words::new(&words)?, each: OnceLock::new(), words, of: of.into() })
+    }
+
+    fn each(&self) -> Option<&AhoCorasick> {
         let mut automaton = AhoCorasick::builder();
-        automaton.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA));
-        Some(Words { search: automaton.build(words).ok()?, of: of.into() })
+        automaton.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::ContiguousNFA));
+        self.each.get_or_init(|| automaton.build(&self.words).ok()).as_ref()
     }
 
     /// Whether one of the expressions matches; only those are asked whose words stand in the text.
     fn may_match(&self, ops: &[RegexOp], text: &str) -> bool {
         // Most texts hold no word, and this is the fastest way to know.
-        if !self.search.is_match(text) {
+        if !self.search.are_in(text.as_bytes()) {
             return false;
         }
+        let [_, _, ..] = ops else { return ops.iter().any(|op| op.is_match(text)) };
+        let Some(each) = self.each() else { return ops.iter().any(|op| op.is_match(text)) };
         let mut asked = 0u64;
-        self.search.find_overlapping_iter(text).any(|found| {
+        each.find_overlapping_iter(text).any(|found| {
             let number = self.of[found.pattern().as_usize()];
             // Beyond 64 expressions one may be asked again, which changes nothing.
             let bit = 1u64.checked_shl(number).unwrap_or(0);
@@ -92,7 +102,10 @@ impl Words {
 
 /// Words in lower case, one of which stands in every text that the expression matches, but for letters [beyond](BEYOND).
 pub(super) fn words_of_op(op: &RegexOp) -> Option<Vec<String>> {
-    words_of(&parse(op)?)
+    let words = words_of(&parse(op)?)?;
+    let holds_another = |word: &String| words.iter().any(|other| other.len() < word.len() && word.contains(&**other));
+    // Where the longer one stands, so does the other.
+    Some(words.iter().filter(|word| !holds_another(word)).cloned().collect())
 }
 
 fn parse(op: &RegexOp) -> Option<Hir> {
@@ -248,8 +261,10 @@ mod tests {
             ("[aé]bc", Some("bc")),
             ("(?i)[ké]bc", Some("bc")),
             ("(?i)sk", Some("sk")),
+            ("(?i)\"?(password|passwd)\"?\\s*[:=]", Some("passwd password")),
+            ("foo|foobar|afoo", Some("foo")),
         ] {
-            let mut words = words_of(&parse(&op(pattern)).unwrap());
+            let mut words = words_of_op(&op(pattern));
             if let Some(words) = &mut words {
                 words.sort();
                 words.dedup();

@@ -310,6 +310,21 @@ impl<'a> Event<'a> {
     }
 }
 
+impl Event<'_> {
+    /// The string that the place `at` stands in, if it stands in one; from `outside` of all strings on up to there, one
+    /// after the other is passed.
+    pub fn string_around(&self, outside: usize, at: usize) -> Option<Raw> {
+        let mut next = outside;
+        loop {
+            let open = self.doc.structure.next_quote(next).filter(|open| *open <= at)?;
+            next = self.doc.structure.next_quote(open + 1)? + 1;
+            if at < next {
+                return Some(Raw { start: open, end: next });
+            }
+        }
+    }
+}
+
 impl<'a> Members<'a> {
     /// The members whose keys may be the one with this mark.
     #[inline]
