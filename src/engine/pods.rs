@@ -1,9 +1,11 @@
 //! What parts of conditions said of a pod, for when the same pod comes again.
 //!
 //! Controllers write the same workload time and again: in a real log four of five pod specs had been there before. A part
-//! that reads nothing but the pod's spec and what was done says the same whenever both are the same.
+//! that reads nothing but the pod's spec and what was done says the same whenever both are the same, and so it does
+//! whenever a request leaves the pod alone, or its body was not logged: most writes of workloads only tell their state.
 //!
-//! Invariant: only verdicts without any doubt are remembered, of specs that stand in the event as they are.
+//! Invariant: what is remembered of a verdict is all that there is to it. Its doubt, if any, is that the body is missing or
+//! a patch; what is not well-formed is judged each time.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -12,6 +14,7 @@ use foldhash::fast::RandomState;
 use super::condition::Verdict;
 use super::index::{has, set};
 use crate::event::view::Event;
+use crate::event::walk::Missing;
 
 /// How many pods a worker remembers, by the last bits of their hash.
 const PODS: usize = 2048;
@@ -23,7 +26,7 @@ pub struct Pods {
     seed: RandomState,
     /// Whose verdicts stand at a place; 0: nobody's.
     keys: Vec<u64>,
-    /// Per place: which parts were judged, and which of them held.
+    /// Per place: which parts are known to be true or false, and which are true, or else unknown.
     verdicts: Vec<u64>,
     /// The pod of the event at hand.
     now: Now,
@@ -37,8 +40,8 @@ enum Now {
     Unasked,
     /// It has none that could be remembered.
     None,
-    /// It has this key.
-    Pod(u64),
+    /// It has this key, and this is missing.
+    Pod(u64, Missing),
 }
 
 impl Pods {
@@ -47,22 +50,42 @@ impl Pods {
         self.now = Now::Unasked;
     }
 
-    /// What was said of the event's pod by the part with this number, of so many; `deed` is the hash of what was done.
-    pub fn recall(&mut self, event: &Event<'_>, deed: Option<u64>, number: u32, parts: usize) -> Option<Verdict> {
-        let key = self.key(event, deed)?;
+    /// What was said of the event's pod by the part with this number, of so many, and why it is unknown; `deed` is the hash
+    /// of what was done.
+    pub fn recall(
+        &mut self,
+        event: &Event<'_>,
+        deed: Option<u64>,
+        number: u32,
+        parts: usize,
+    ) -> Option<(Verdict, Missing)> {
+        let (key, missing) = self.key(event, deed)?;
         let place = self.place(key)?;
         let words = self.verdicts.get(place * words(parts)..)?;
         let (judged, held) = words.split_at_checked(words_of_one(parts))?;
         match (has(judged, number as usize), has(held, number as usize)) {
-            (false, _) => None,
-            (true, false) => Some(Verdict::False),
-            (true, true) => Some(Verdict::True),
+            (false, false) => None,
+            (false, true) => Some((Verdict::Unknown, missing)),
+            (true, false) => Some((Verdict::False, Missing::default())),
+            (true, true) => Some((Verdict::True, Missing::default())),
         }
     }
 
-    /// Remembers what a part said of the event's pod.
-    pub fn note(&mut self, event: &Event<'_>, deed: Option<u64>, number: u32, parts: usize, verdict: Verdict) {
-        let Some(key) = self.key(event, deed) else { return };
+    /// Remembers what a part said of the event's pod, and why it was unknown, if that is for what is missing of the pod.
+    pub fn note(
+        &mut self,
+        event: &Event<'_>,
+        deed: Option<u64>,
+        number: u32,
+        parts: usize,
+        (verdict, doubt): (Verdict, Missing),
+    ) {
+        let Some((key, missing)) = self.key(event, deed) else { return };
+        let (known, true_or_unknown) = match verdict {
+            Verdict::Unknown if missing.any() && doubt == missing => (false, true),
+            Verdict::True | Verdict::False if !doubt.any() => (true, verdict == Verdict::True),
+            _ => return,
+        };
         self.keys.resize(PODS, 0);
         self.verdicts.resize(PODS * words(parts), 0);
         let at = key as usize % PODS;
@@ -72,12 +95,12 @@ impl Pods {
             words.fill(0);
         }
         let (judged, held) = words.split_at_mut(words_of_one(parts));
-        match verdict {
-            Verdict::Unknown => return,
-            Verdict::True => set(held, number as usize),
-            Verdict::False => {}
+        if known {
+            set(judged, number as usize);
         }
-        set(judged, number as usize);
+        if true_or_unknown {
+            set(held, number as usize);
+        }
     }
 
     fn place(&self, key: u64) -> Option<usize> {
@@ -85,18 +108,18 @@ impl Pods {
         (*self.keys.get(at)? == key).then_some(at)
     }
 
-    fn key(&mut self, event: &Event<'_>, deed: Option<u64>) -> Option<u64> {
+    fn key(&mut self, event: &Event<'_>, deed: Option<u64>) -> Option<(u64, Missing)> {
         if let Now::Unasked = self.now {
-            let key = deed.zip(event.sole_pod_spec()).map(|(deed, spec)| {
+            self.now = deed.zip(event.sole_pod_spec()).map_or(Now::None, |(deed, (spec, missing))| {
                 let mut hasher = self.seed.build_hasher();
                 hasher.write_u64(deed);
-                hasher.write(event.doc().bytes(spec));
-                hasher.finish().max(1)
+                hasher.write(spec);
+                hasher.write(&[u8::from(missing.dropped), u8::from(missing.partial)]);
+                Now::Pod(hasher.finish().max(1), missing)
             });
-            self.now = key.map_or(Now::None, Now::Pod);
         }
         match self.now {
-            Now::Pod(key) => Some(key),
+            Now::Pod(key, missing) => Some((key, missing)),
             Now::None | Now::Unasked => None,
         }
     }
@@ -130,13 +153,19 @@ mod tests {
     }
 
     #[test]
-    fn remembers_by_pod_and_deed_and_only_what_is_certain() {
+    fn remembers_by_pod_and_deed_and_what_there_is_to_a_verdict() {
+        let (sure, dropped, partial, malformed) = (
+            Missing::default(),
+            Missing { dropped: true, ..Missing::default() },
+            Missing { partial: true, ..Missing::default() },
+            Missing { malformed: true, ..Missing::default() },
+        );
         let mut pods = Pods::default();
-        let mut seen = |text: &str, deed: Option<u64>, note: Option<(u32, Verdict)>| {
+        let mut seen = |text: &str, deed: Option<u64>, note: Option<(u32, Verdict, Missing)>| {
             with_event(text, |event| {
                 pods.begin();
-                if let Some((number, verdict)) = note {
-                    pods.note(event, deed, number, 70, verdict);
+                if let Some((number, verdict, doubt)) = note {
+                    pods.note(event, deed, number, 70, (verdict, doubt));
                 }
                 [0, 1, 69].map(|number| pods.recall(event, deed, number, 70))
             })
@@ -144,22 +173,48 @@ mod tests {
         let (spec, other) = (r#"{"hostPID":true}"#, r#"{"hostPID":false}"#);
         let pod = event("create", "pods", spec);
         assert_eq!(seen(&pod, Some(1), None), [None; 3]);
-        assert_eq!(seen(&pod, Some(1), Some((0, Verdict::True))), [Some(Verdict::True), None, None]);
-        let both = [Some(Verdict::True), None, Some(Verdict::False)];
-        assert_eq!(seen(&pod, Some(1), Some((69, Verdict::False))), both);
-        assert_eq!(seen(&pod, Some(1), Some((1, Verdict::Unknown))), both);
+        let held = Some((Verdict::True, sure));
+        assert_eq!(seen(&pod, Some(1), Some((0, Verdict::True, sure))), [held, None, None]);
+        let both = [held, None, Some((Verdict::False, sure))];
+        assert_eq!(seen(&pod, Some(1), Some((69, Verdict::False, sure))), both);
         assert_eq!(seen(&event("create", "pods", other), Some(1), None), [None; 3]);
         assert_eq!(seen(&pod, Some(2), None), [None; 3]);
-        assert_eq!(seen(&pod, None, Some((0, Verdict::True))), [None; 3]);
+        assert_eq!(seen(&pod, None, Some((0, Verdict::True, sure))), [None; 3]);
+        // A doubt that is not what the pod lacks may not come again.
+        for doubt in [dropped, partial, malformed] {
+            for verdict in [Verdict::True, Verdict::False, Verdict::Unknown] {
+                assert_eq!(seen(&pod, Some(1), Some((1, verdict, doubt))), both);
+            }
+        }
         // The same again, though others came between.
         assert_eq!(seen(&pod, Some(1), None), both);
+        // No pod, a patch of one, a patch of something else, and a body that was not logged.
+        let of_patch = event("patch", "pods", spec);
+        let not_logged = r#"{"level":"Metadata","verb":"create","objectRef":{"resource":"pods"}}"#;
+        for (deed, (text, missing)) in (3..).zip([
+            (event("create", "secrets", spec), sure),
+            (of_patch.replace("spec", "status"), sure),
+            (of_patch, partial),
+            (not_logged.to_owned(), dropped),
+        ]) {
+            let deed = Some(deed);
+            assert_eq!(seen(&text, deed, Some((0, Verdict::Unknown, malformed))), [None; 3], "{text}");
+            let known = [Some((Verdict::False, sure)), None, None];
+            assert_eq!(seen(&text, deed, Some((0, Verdict::False, sure))), known, "{text}");
+            let unknown = missing.any().then_some((Verdict::Unknown, missing));
+            assert_eq!(seen(&text, deed, Some((1, Verdict::Unknown, missing))), [known[0], unknown, None], "{text}");
+            // The same deed, but this pod.
+            assert_eq!(seen(&pod, deed, None), [None; 3], "{text}");
+        }
         for unsure in [
-            event("patch", "pods", spec),
-            event("create", "secrets", spec),
-            pod.replace(r#","requestObject""#, r#","responseObject":null,"other""#),
             pod.replace(r#""verb""#, r#""verb":"get","verb""#),
+            pod.replace(r#""spec":{"#, r#""x":tru,"spec":{"#),
+            event("patch", "pods", "{}").replace(
+                r#"{"spec":{}}"#,
+                r#"[{"op":"add","path":"/spec","value":{}},{"op":"add","path":"/spec","value":{}}]"#,
+            ),
         ] {
-            assert_eq!(seen(&unsure, Some(1), Some((0, Verdict::True))), [None; 3], "{unsure}");
+            assert_eq!(seen(&unsure, Some(1), Some((0, Verdict::True, sure))), [None; 3], "{unsure}");
         }
     }
 

@@ -252,16 +252,14 @@ impl Program {
         if let Some(number) = self.of_pod[part]
             && let Some(verdict) = pods.recall(event, alike.deed, number, self.pod_parts)
         {
-            return (verdict, Missing::default());
+            return verdict;
         }
         let doubt = Doubt::default();
-        let verdict = self.parts[part].judge(event, &doubt);
-        if let Some(number) = self.of_pod[part]
-            && !doubt.get().any()
-        {
+        let verdict = (self.parts[part].judge(event, &doubt), doubt.get());
+        if let Some(number) = self.of_pod[part] {
             pods.note(event, alike.deed, number, self.pod_parts, verdict);
         }
-        (verdict, doubt.get())
+        verdict
     }
 
     /// The verdict of one rule, with nothing known.

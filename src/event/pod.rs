@@ -57,12 +57,16 @@ impl<'a> Event<'a> {
         *self.kept.pod_specs.get_or_init(|| self.keep(|event, visit| event.in_pod("spec", visit)))
     }
 
-    /// The pod's spec, if there is one that stands in the event as it is, and no other.
-    pub fn sole_pod_spec(&self) -> Option<Raw> {
-        match self.pod_specs() {
-            ([Node::Json(spec)], missing) if !missing.any() && !self.has_duplicate_keys() => Some(*spec),
-            _ => None,
-        }
+    /// The pod's spec as it stands in the event, nothing if there is none, and what is missing of it; `None` if there are
+    /// several, or none that is whole, or if not all could be read.
+    pub fn sole_pod_spec(&self) -> Option<(&'a [u8], Missing)> {
+        let (specs, missing) = self.pod_specs();
+        let spec = match specs {
+            [] => &[],
+            [Node::Json(spec)] => self.doc.bytes(*spec),
+            _ => return None,
+        };
+        (!missing.malformed && !self.has_duplicate_keys()).then_some((spec, missing))
     }
 
     /// Regular, init and ephemeral containers of the pod's spec, each once.
