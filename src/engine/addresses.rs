@@ -27,8 +27,9 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// What they mean for these parts; `rules_of` has the rules of each, of which bitsets have so many words.
-    pub fn new(parts: &[Condition], rules_of: &[Vec<u32>], words: usize) -> Addresses {
+    /// What they mean for these parts; `rules_of` has the rules of each. Bitsets have so many words, of rules and of what is
+    /// settled.
+    pub fn new(parts: &[Condition], rules_of: &[Vec<u32>], (words, settled): (usize, usize)) -> Addresses {
         let (mut v4, mut v6) = (vec![Ipv4Addr::from_bits(0)], vec![Ipv6Addr::from_bits(0)]);
         let mut concerned = Vec::new();
         for (number, part) in parts.iter().enumerate() {
@@ -50,7 +51,7 @@ impl Addresses {
         let ranges = v4.iter().map(|ip| ip.to_string()).chain(v6.iter().map(|ip| ip.to_string()));
         let texts = [None, Some(String::new())].into_iter().chain(ranges.map(Some));
         let meaning = |text: Option<String>| {
-            let (mut left, mut settled) = (ones(words), vec![0; parts.len().div_ceil(64)]);
+            let (mut left, mut settled) = (ones(words), vec![0; settled]);
             for (number, part) in &concerned {
                 let verdict = part.settle_by(&|check| match check.networks_of_client() {
                     Some(_) => check.eval_address(text.as_deref()),
@@ -171,7 +172,7 @@ mod tests {
         fn an_address_means_what_it_is_judged_to_mean(exprs in prop::collection::vec(condition(), 1..5)) {
             let parts: Vec<Condition> = exprs.iter().map(|expr| Condition::compile(expr).unwrap()).collect();
             let rules_of: Vec<Vec<u32>> = (0..parts.len() as u32).map(|part| vec![part]).collect();
-            let addresses = Addresses::new(&parts, &rules_of, 1);
+            let addresses = Addresses::new(&parts, &rules_of, (1, 1));
             for source in SOURCES {
                 with_event(&format!(r#"{{{source}"verb":"10.0.0.1"}}"#), |event| {
                     let (left, settled) = addresses.meaning(event);

@@ -135,6 +135,17 @@ impl Condition {
         self.any_test(&mut |check| check.facet == Some(facet))
     }
 
+    /// Whether all of it follows from the facet.
+    pub(super) fn is_of(&self, facet: Facet) -> bool {
+        match self {
+            Condition::Const(_) => true,
+            Condition::And(parts) | Condition::Or(parts) => parts.iter().all(|part| part.is_of(facet)),
+            Condition::Not(part) => part.is_of(facet),
+            Condition::Test(check) => check.facet == Some(facet),
+            Condition::Each(_) => false,
+        }
+    }
+
     /// Whether any test outside of array blocks is one of these.
     pub(super) fn any_test(&self, is_one: &mut dyn FnMut(&Check) -> bool) -> bool {
         match self {
@@ -216,33 +227,47 @@ impl Condition {
     pub(super) fn eval<'a>(&self, event: &Event<'a>, scope: Option<Scope<'a>>, doubt: &Doubt) -> Verdict {
         match self {
             Condition::Const(value) => Verdict::of(*value),
-            Condition::And(parts) => {
-                let mut verdict = Verdict::True;
-                for part in parts {
-                    match part.eval(event, scope, doubt) {
-                        Verdict::False => return Verdict::False,
-                        Verdict::Unknown => verdict = Verdict::Unknown,
-                        Verdict::True => {}
-                    }
-                }
-                verdict
-            }
-            Condition::Or(parts) => {
-                let mut verdict = Verdict::False;
-                for part in parts {
-                    match part.eval(event, scope, doubt) {
-                        Verdict::True => return Verdict::True,
-                        Verdict::Unknown => verdict = Verdict::Unknown,
-                        Verdict::False => {}
-                    }
-                }
-                verdict
-            }
+            Condition::And(parts) => decided(parts.iter(), Verdict::False, event, scope, doubt),
+            Condition::Or(parts) => any_of(parts.iter(), event, scope, doubt),
             Condition::Not(part) => part.eval(event, scope, doubt).not(),
             Condition::Test(check) => check.eval(event, scope, doubt),
             Condition::Each(block) => block.eval(event, scope, doubt),
         }
     }
+}
+
+/// The verdict of alternatives.
+pub(super) fn any_of<'a, 'c>(
+    parts: impl Iterator<Item = &'c Condition>,
+    event: &Event<'a>,
+    scope: Option<Scope<'a>>,
+    doubt: &Doubt,
+) -> Verdict {
+    decided(parts, Verdict::True, event, scope, doubt)
+}
+
+/// The opposite of the decisive verdict if none of the parts has it. Once it is decided no doubt remains, whatever was
+/// looked at before that.
+#[inline]
+fn decided<'a, 'c>(
+    parts: impl Iterator<Item = &'c Condition>,
+    decisive: Verdict,
+    event: &Event<'a>,
+    scope: Option<Scope<'a>>,
+    doubt: &Doubt,
+) -> Verdict {
+    let (before, mut verdict) = (doubt.get(), decisive.not());
+    for part in parts {
+        match part.eval(event, scope, doubt) {
+            judged if judged == decisive => {
+                doubt.set(before);
+                return decisive;
+            }
+            Verdict::Unknown => verdict = Verdict::Unknown,
+            _ => {}
+        }
+    }
+    verdict
 }
 
 /// The rank of a look at the field.

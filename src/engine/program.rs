@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::addresses::Addresses;
+use super::branches::Branches;
 use super::captures::CaptureTable;
 use super::condition::{Condition, Doubt, Verdict};
 use super::facets::{Alike, Cache, FACETS, Facet};
@@ -34,6 +35,8 @@ pub struct Program {
     pub quanta: Vec<i64>,
     /// All parts of all rules, each once.
     parts: Vec<Condition>,
+    /// What parts are made of, as far as facets rule it out.
+    branches: Branches,
     /// Per rule its parts, cheap ones first.
     of_rule: Vec<Box<[u32]>>,
     /// What many parts ask of one field.
@@ -71,7 +74,7 @@ pub struct CompileError {
 pub struct Picture {
     /// The rules that may hold.
     pub candidates: Bits,
-    /// The parts of conditions that the facets settled.
+    /// The parts of conditions that the facets settled: they hold; and their alternatives that do not.
     settled: Bits,
     /// In what the event is like others.
     pub alike: Alike,
@@ -104,7 +107,8 @@ impl Program {
         let rules_of = rules_of(&of_rule, parts.len());
         let needles = Needles::new(&said, &parts, &rules_of, index.words());
         let of_facet = Facet::ALL.map(|facet| of_facet(facet, &parts, &rules_of, index.words()));
-        let addresses = Addresses::new(&parts, &rules_of, index.words());
+        let branches = Branches::new(&parts);
+        let addresses = Addresses::new(&parts, &rules_of, (index.words(), branches.words()));
         let quanta = sightings::quanta(&rule_set);
         let mut numbers = 0u32..;
         let of_pod: Vec<Option<u32>> =
@@ -121,6 +125,7 @@ impl Program {
             of_rule,
             of_facet,
             addresses,
+            branches,
             index,
             stage_rules,
             all_rules,
@@ -135,7 +140,7 @@ impl Program {
         }
         self.begin(picture);
         let Picture { candidates, settled, alike, cache, found, event: number, .. } = picture;
-        let (rules, parts) = (self.index.words(), self.parts.len().div_ceil(64));
+        let (rules, parts) = (self.index.words(), self.branches.words());
         let number = *number;
         let mut place = |facet| {
             (facet, cache.place(facet, event, |words| self.meaning(facet, event, (number, &mut *found), words)))
@@ -185,7 +190,7 @@ impl Program {
 
     fn begin(&self, picture: &mut Picture) {
         picture.candidates.resize(self.index.words(), 0);
-        picture.settled.resize(self.parts.len().div_ceil(64), 0);
+        picture.settled.resize(self.branches.words(), 0);
         picture.judged.resize(self.parts.len(), (0, Verdict::False, Missing::default()));
         picture.event += 1;
         picture.pods.begin();
@@ -198,7 +203,7 @@ impl Program {
     }
 
     fn work_out(&self, facet: Facet, event: &Event<'_>, found: (u64, &mut Found), words: &mut Vec<u64>) {
-        let (mut left, mut settled) = (ones(self.index.words()), vec![0; self.parts.len().div_ceil(64)]);
+        let (mut left, mut settled) = (ones(self.index.words()), vec![0; self.branches.words()]);
         let (number, found) = found;
         self.index.narrow(event, facet, &mut left);
         for PartOfFacet { part, rules } in &self.of_facet[facet as usize] {
@@ -207,7 +212,10 @@ impl Program {
             }
             let part = *part as usize;
             let ruled_out = self.needles.rule_out(part, event, number, found, &mut left);
-            let verdict = ruled_out.map_or_else(|| self.parts[part].settle(event, facet), |(verdict, _)| verdict);
+            let verdict = match ruled_out {
+                Some((verdict, _)) => verdict,
+                None => self.branches.settle(part, &self.parts[part], event, facet, &mut settled),
+            };
             match verdict {
                 Verdict::False => rules.take_from(&mut left),
                 Verdict::True => set(&mut settled, part),
@@ -245,7 +253,7 @@ impl Program {
 
     /// The verdict of one part, and why it is unknown.
     fn judge_part(&self, part: usize, event: &Event<'_>, picture: &mut Picture) -> (Verdict, Missing) {
-        let Picture { pods, alike, found, candidates, event: number, .. } = picture;
+        let Picture { pods, alike, found, candidates, settled, event: number, .. } = picture;
         if let Some(ruled_out) = self.needles.rule_out(part, event, *number, found, candidates) {
             return ruled_out;
         }
@@ -255,7 +263,8 @@ impl Program {
             return verdict;
         }
         let doubt = Doubt::default();
-        let verdict = (self.parts[part].judge(event, &doubt), doubt.get());
+        let verdict = self.branches.judge(part, &self.parts[part], event, settled, &doubt);
+        let verdict = (verdict, doubt.get());
         if let Some(number) = self.of_pod[part] {
             pods.note(event, alike.deed, number, self.pod_parts, verdict);
         }
