@@ -349,6 +349,36 @@ mod tests {
         assert_eq!(std::collections::BTreeSet::from(all).len(), all.len());
     }
 
+    /// What alerts list of an event is the same of a trace and of what is remembered of it, and nothing else is remembered.
+    #[test]
+    fn what_is_listed_of_an_event_is_remembered() {
+        for text in [
+            "{}",
+            r#"{"auditID":"a","verb":"get","requestURI":"/x","user":{"username":"u","groups":["g1","g2"]},"userAgent":"k","objectRef":{"resource":"pods","subresource":"exec","namespace":"n","name":"p","apiGroup":"g"},"responseStatus":{"code":403}}"#,
+            r#"{"verb":"é","objectRef":{"name":""}}"#,
+        ] {
+            let (kept, _) = with_event(text, keep);
+            let (whole, listed) = (kept.excerpt(), Trace::from_brief(kept.time, kept.brief()).excerpt());
+            let told = Excerpt {
+                uri: Box::default(),
+                username: Box::default(),
+                groups: Vec::new(),
+                impersonated_by: None,
+                client_ip: None,
+                user_agent: None,
+                decision: None,
+                ..whole
+            };
+            assert_eq!(listed, told, "{text}");
+            let ids = kept.all_values().map(|(id, _)| id);
+            for id in ids.chain([0, 1, 2, 3]) {
+                let mut all = kept.values(id);
+                let sole = all.next().filter(|_| all.next().is_none());
+                assert_eq!(kept.sole_value(id).map(|value| value.hash), sole.map(|value| value.hash), "{text} {id}");
+            }
+        }
+    }
+
     #[test]
     fn values_are_shown_redacted_and_compared_whole() {
         let many: Vec<String> = (0..70).map(|n| format!("\"g{n}\"")).collect();

@@ -272,12 +272,14 @@ pub struct Recorder {
     brief: usize,
     values: Vec<u8>,
     groups: u16,
+    /// Bytes that a sheet has had lately.
+    usual: usize,
 }
 
 impl Recorder {
     /// Begins a trace. What is told of the actor comes next.
     pub(super) fn begin(&mut self, source: SourceId, offset: u64, code: Option<i64>, texts: &Told<'_>) {
-        let Recorder { bytes, start, brief, values, groups } = self;
+        let Recorder { bytes, start, brief, values, groups, .. } = self;
         *start = bytes.len();
         values.clear();
         *groups = 0;
@@ -346,7 +348,9 @@ impl Recorder {
 
     /// The sheet with all traces since the last one.
     pub(super) fn sheet(&mut self) -> Sheet {
-        let next = Vec::with_capacity(self.bytes.len());
+        // To grow means to copy what was written, and to hold twice as much: a little more than usual is cheaper.
+        self.usual = self.bytes.len().max(self.usual - self.usual / 16);
+        let next = Vec::with_capacity(self.usual + self.usual / 8);
         Arc::new(std::mem::replace(&mut self.bytes, next))
     }
 }

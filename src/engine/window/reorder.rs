@@ -189,6 +189,34 @@ mod tests {
     }
 
     proptest! {
+        /// What is due leaves in the order in which one event after the other would leave, no event in two parts.
+        #[test]
+        fn gives_what_is_due_as_one_by_one(
+            items in prop::collection::vec((0..6i64, 0..2u8, 0..3u32), 0..40), limit in 0..7i64, enough in 1..9usize,
+        ) {
+            let (mut together, mut single) = (Reorder::default(), Reorder::default());
+            for (delivery, (time, identity, rule)) in (0u32..).zip(items) {
+                together.push(item(time, identity, rule, delivery));
+                single.push(item(time, identity, rule, delivery));
+            }
+            let (mut due, mut run) = (Vec::new(), Vec::new());
+            let told = |items: &[Item]| items.iter().map(|item| item.matched.cluster).collect::<Vec<_>>();
+            loop {
+                together.pop_due(limit, enough, &mut due);
+                let mut expected = Vec::new();
+                while expected.len() < enough && single.oldest().is_some_and(|oldest| oldest < limit) {
+                    single.pop_run(&mut run);
+                    expected.extend(told(&run));
+                }
+                prop_assert_eq!(told(&due), expected);
+                if due.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!((together.len(), together.oldest()), (single.len(), single.oldest()));
+            prop_assert!(together.oldest().is_none_or(|oldest| oldest >= limit));
+        }
+
         /// Pushed and popped in any turn: always the least by a stable sort of what waits.
         #[test]
         fn is_a_stable_sort(steps in prop::collection::vec((any::<bool>(), 0..6i64, 0..2u8, 0..2u32), 0..60)) {
