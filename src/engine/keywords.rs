@@ -4,7 +4,7 @@
 //! Invariant: what is ruled out could not have matched. A text that reads otherwise than it stands (escapes, letters beyond
 //! ASCII that fold to those of ASCII) is looked at the long way.
 
-use memchr::{memchr, memmem};
+use memchr::memmem;
 
 use super::patterns;
 use super::words::Words;
@@ -35,7 +35,7 @@ impl Keywords {
         let mut at = 0;
         // The first word is sought first: mostly there is none, and nothing that hides one either.
         let mut found = self.0.find(json);
-        if folds(json) || hides(json) {
+        if folds(json) || hides(json, event.doc().backslashes(event.raw()).map(|at| at - event.raw().start)) {
             return None;
         }
         while let Some(word) = found {
@@ -75,18 +75,23 @@ fn is_plain(byte: u8) -> bool {
 
 /// Whether a text holds an escape that may stand for a character of a word. What the API server escapes (Go's
 /// encoding/json: quotation marks, backslashes, control characters, and `<`, `>`, `&`) does not.
-fn hides(mut json: &[u8]) -> bool {
-    while let Some(at) = memchr(b'\\', json) {
-        let behind = &json[at + 1..];
-        let length = match behind.first() {
+/// `backslashes` are all places where one stands in it.
+fn hides(json: &[u8], backslashes: impl Iterator<Item = usize>) -> bool {
+    let mut behind = 0;
+    for at in backslashes {
+        // It is what another one escapes.
+        if at < behind {
+            continue;
+        }
+        let length = match json.get(at + 1) {
             Some(b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't') => 1,
-            Some(b'u') => match behind.get(1..5) {
+            Some(b'u') => match json.get(at + 2..at + 6) {
                 Some(b"0026" | b"003c" | b"003e") => 5,
                 _ => return true,
             },
             _ => return true,
         };
-        json = &behind[length..];
+        behind = at + 1 + length;
     }
     false
 }

@@ -151,6 +151,11 @@ impl<'a> Doc<'a> {
         Elements { doc: self, at: raw.start + 1, first: true, done: false }
     }
 
+    /// Where backslashes stand in the value at `raw`, in order.
+    pub fn backslashes(&self, raw: Raw) -> impl Iterator<Item = usize> + 'a {
+        self.structure.backslashes(raw.start..raw.end)
+    }
+
     /// The text of the string at `raw` (quotes included in `raw`), unescaped.
     ///
     /// # Errors

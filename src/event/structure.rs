@@ -146,6 +146,21 @@ impl Structure {
         self.backslashes && self.has_backslash_in(range)
     }
 
+    /// Where backslashes stand in `range`, in order.
+    pub fn backslashes(&self, range: Range<usize>) -> impl Iterator<Item = usize> + '_ {
+        let first = range.start / 64;
+        let blocks = if self.backslashes { self.words.get(first..).unwrap_or_default() } else { &[] };
+        let all = (first..range.end.div_ceil(64)).zip(blocks).flat_map(|(block, word)| {
+            let mut left = word.backslash;
+            std::iter::from_fn(move || {
+                let place = (left != 0).then(|| block * 64 + left.trailing_zeros() as usize)?;
+                left &= left - 1;
+                Some(place)
+            })
+        });
+        all.filter(move |place| range.contains(place))
+    }
+
     fn has_backslash_in(&self, range: Range<usize>) -> bool {
         let (first, last) = (range.start / 64, range.end / 64);
         let from = u64::MAX << (range.start % 64);
@@ -420,6 +435,8 @@ mod tests {
                 proptest::prop_assert_eq!(&bits(&structure.words, |word| word.bracket), &brackets);
             }
             let range = range.0.min(bytes.len())..(range.0 + range.1).min(bytes.len());
+            let backslashes: Vec<usize> = range.clone().filter(|at| bytes[*at] == b'\\').collect();
+            proptest::prop_assert_eq!(fast.backslashes(range.clone()).collect::<Vec<_>>(), backslashes);
             proptest::prop_assert_eq!(fast.has_backslash(range.clone()), bytes[range].contains(&b'\\'));
         }
 
