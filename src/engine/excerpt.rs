@@ -218,9 +218,25 @@ fn of_address(text: &[u8]) -> Option<u128> {
     Some(text.iter().fold(text.len() as u128, |hash, byte| hash << 8 | u128::from(*byte)))
 }
 
+/// The hash of a credential's id is the random UUID (version 4, RFC 9562) in it: each token of a service account has its
+/// own, and it is the API server that draws it. No address has the bits of its version.
+fn of_token(text: &[u8]) -> Option<u128> {
+    let digits = text.strip_prefix(b"JTI=")?;
+    if digits.len() != 36 || digits[14] != b'4' {
+        return None;
+    }
+    digits.iter().enumerate().try_fold(0, |hash, (at, byte)| match (at, byte) {
+        (8 | 13 | 18 | 23, b'-') => Some(hash),
+        (8 | 13 | 18 | 23, _) => None,
+        (_, b'0'..=b'9') => Some(hash << 4 | u128::from(byte - b'0')),
+        (_, b'a'..=b'f') => Some(hash << 4 | u128::from(byte - b'a' + 10)),
+        _ => None,
+    })
+}
+
 impl Hashes {
     fn of(&mut self, text: &str) -> u128 {
-        if let Some(hash) = of_address(text.as_bytes()) {
+        if let Some(hash) = of_address(text.as_bytes()).or_else(|| of_token(text.as_bytes())) {
             return hash;
         }
         let length = text.len();
@@ -347,6 +363,26 @@ mod tests {
         }
         let all = ["1.2.3.4", "01.2.3.4", "1.2.3.40", "1:2", "1::2", ".", ".."].map(|text| hashes.of(text));
         assert_eq!(std::collections::BTreeSet::from(all).len(), all.len());
+    }
+
+    #[test]
+    fn a_token_is_known_by_its_uuid() {
+        let mut hashes = Hashes::default();
+        let token = "JTI=0f2e3132-2e33-4e31-b2e3-33343536372e";
+        assert_eq!(hashes.of(token), 0x0f2e_3132_2e33_4e31_b2e3_3334_3536_372e);
+        for other in [
+            "JTI=0F2e3132-2e33-4e31-b2e3-33343536372e",
+            "JTI=0f2e3132-2e33-1e31-b2e3-33343536372e",
+            "JTI=0f2e3132-2e33-4e31-b2e3-33343536372",
+            "JTI=0f2e3132-2e33-4e31-b2e3333343536372e",
+            "JTI=0f2e3132-2e33-4e31-b2e3-3334353637-e",
+            "JTI=0f2e3132-2e33-4e31-b2e3-33343536372ee",
+            "jti=0f2e3132-2e33-4e31-b2e3-33343536372e",
+            "0f2e3132-2e33-4e31-b2e3-33343536372e",
+            "JTI=",
+        ] {
+            assert_eq!(hashes.of(other), hash128([other.as_bytes()]), "{other}");
+        }
     }
 
     /// What alerts list of an event is the same of a trace and of what is remembered of it, and nothing else is remembered.

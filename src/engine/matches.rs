@@ -14,7 +14,7 @@ pub type CaptureId = u32;
 /// A value that a correlation groups by or counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
-    /// The first 16 bytes of the BLAKE3 of the whole raw value: what is compared.
+    /// What is compared: the first 16 bytes of the BLAKE3 of the whole raw value, or a short value or a token's id itself.
     pub hash: u128,
     /// The value as it may be shown: redacted, at most 256 bytes.
     pub text: Arc<str>,

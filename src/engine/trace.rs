@@ -83,7 +83,7 @@ impl PartialEq for Trace {
 /// A value that a match carries for correlations.
 #[derive(Debug, Clone, Copy)]
 pub struct Captured<'a> {
-    /// The first 16 bytes of the BLAKE3 of the whole raw value: what is compared.
+    /// What is compared: the first 16 bytes of the BLAKE3 of the whole raw value, or a short value or a token's id itself.
     pub hash: u128,
     /// As much of it as is needed to show it; nothing of a secret.
     raw: Option<&'a [u8]>,

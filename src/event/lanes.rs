@@ -1,7 +1,7 @@
 //! Sixty-four bytes at a time: the only place with machine-specific code. Each implementation fills the same masks; a
 //! property test holds them side by side.
 
-use super::structure::{Carried, Flaw, Leap, Masks, Steps, Structure, Unclosed};
+use super::structure::{Carried, Masks, Structure};
 
 /// A way to classify a block of 64 bytes.
 pub(super) trait Lanes {
@@ -79,27 +79,12 @@ pub(super) fn dispatch<'t>(structure: &mut Structure, text: &'t [u8]) -> (Carrie
     (structure.fill::<Portable>(text), simdutf8::basic::from_utf8(text).ok())
 }
 
-/// The position after the bracket that closes the one at `open`, in the way that is fastest on this machine.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-pub(super) fn container_end(structure: &Structure, text: &[u8], open: usize) -> Result<usize, Flaw> {
-    x86::container_end(structure, text, open)
-}
-
-/// The position after the bracket that closes the one at `open`, in the way that is fastest on this machine.
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-pub(super) fn container_end(structure: &Structure, text: &[u8], open: usize) -> Result<usize, Flaw> {
-    structure.container_end_by::<Steps>(text, open)
-}
-
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 mod x86 {
     use std::arch::x86_64::*;
-    use std::sync::OnceLock;
 
-    use super::{Carried, Flaw, Lanes, Leap, Masks, Steps, Structure, Sum, Unclosed};
+    use super::{Carried, Lanes, Masks, Structure, Sum};
 
     pub(super) fn dispatch(structure: &mut Structure, text: &[u8]) -> Carried {
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("pclmulqdq") {
@@ -113,56 +98,6 @@ mod x86 {
     #[target_feature(enable = "avx2,pclmulqdq")]
     fn avx2(structure: &mut Structure, text: &[u8]) -> Carried {
         structure.fill::<Avx2>(text)
-    }
-
-    pub(super) fn container_end(structure: &Structure, text: &[u8], open: usize) -> Result<usize, Flaw> {
-        static EXTRACTS: OnceLock<bool> = OnceLock::new();
-        if *EXTRACTS.get_or_init(extracts) {
-            // SAFETY: the features that the function asks for have been detected.
-            unsafe { container_end_bmi2(structure, text, open) }
-        } else {
-            structure.container_end_by::<Steps>(text, open)
-        }
-    }
-
-    /// Whether the processor gathers bits in hardware: AMD's before family 19h (Zen 3) have the instruction, and take up to
-    /// hundreds of cycles for it ("Software Optimization Guide for AMD Family 17h", 2017, on PEXT).
-    fn extracts() -> bool {
-        let detected = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("bmi1")
-            && is_x86_feature_detected!("bmi2")
-            && is_x86_feature_detected!("popcnt");
-        let (maker, signature) = (__cpuid(0), __cpuid(1).eax);
-        let family = (signature >> 8 & 0xf) + (signature >> 20 & 0xff);
-        let amd = [*b"Auth", *b"Hygo"].map(u32::from_le_bytes).contains(&maker.ebx);
-        detected && !(amd && family < 0x19)
-    }
-
-    #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
-    fn container_end_bmi2(structure: &Structure, text: &[u8], open: usize) -> Result<usize, Flaw> {
-        structure.container_end_by::<Bmi2>(text, open)
-    }
-
-    struct Bmi2;
-
-    impl Leap for Bmi2 {
-        #[inline(always)]
-        fn leap(unclosed: &mut Unclosed, block: &[u8; 64], brackets: u64) -> bool {
-            // SAFETY: only instantiated inside `container_end_bmi2`, which has the features; both loads stay inside the 64
-            // bytes.
-            unsafe {
-                let low = _mm256_loadu_si256(block.as_ptr().cast());
-                let high = _mm256_loadu_si256(block.as_ptr().add(32).cast());
-                let extract = |bits, mask| _pext_u64(bits, mask);
-                let top = |low, high| {
-                    u64::from(_mm256_movemask_epi8(low) as u32) | u64::from(_mm256_movemask_epi8(high) as u32) << 32
-                };
-                // Bit 1 of a bracket says whether it opens, bit 5 whether it is curly.
-                let opens = top(_mm256_slli_epi16(low, 6), _mm256_slli_epi16(high, 6));
-                let curly = top(_mm256_slli_epi16(low, 2), _mm256_slli_epi16(high, 2));
-                unclosed.take([opens, curly, brackets].map(|bits| extract(bits, brackets)), extract)
-            }
-        }
     }
 
     struct Avx2;
