@@ -100,7 +100,7 @@ pub struct Counts {
     pub too_large: u64,
     /// Readable documents that are no audit events.
     pub not_audit: u64,
-    /// Events with a body that a rule asked for and that was not well-formed.
+    /// Events with a body, or a part of the header, that a rule asked for and that was not well-formed.
     pub malformed_body: u64,
     /// Events without any time.
     pub untimed: u64,
@@ -415,7 +415,7 @@ impl Job<'_> {
                 word &= picture.candidates[at];
             }
         }
-        self.result.counts.malformed_body += u64::from(malformed);
+        self.result.counts.malformed_body += u64::from(malformed || event.is_flawed());
     }
 
     /// Leaves out the hits that tell windows nothing new.

@@ -113,7 +113,7 @@ impl<'a> Event<'a> {
         if !located {
             self.locate()?;
         }
-        self.texts = self.read_texts();
+        self.texts = self.of_header(|| self.read_texts());
         self.stage = match self.slot(Slot::Stage).map(|raw| doc.bytes(raw)) {
             Some(b"\"ResponseComplete\"") => Stage::ResponseComplete,
             Some(b"\"ResponseStarted\"") => Stage::ResponseStarted,
@@ -125,8 +125,10 @@ impl<'a> Event<'a> {
         self.time = self.time_of(Slot::StageTimestamp).or(self.received);
         if self.time.is_none() {
             // As v1alpha1 had it.
-            let raw = self.find_member(self.raw, "timestamp").filter(|raw| self.doc.kind(*raw) == Kind::String);
-            self.time = raw.and_then(|raw| self.text(raw)).and_then(|text| parse_micros(text.as_bytes()));
+            self.time = self.of_header(|| {
+                let raw = self.find_member(self.raw, "timestamp").filter(|raw| self.doc.kind(*raw) == Kind::String)?;
+                parse_micros(self.text(raw)?.as_bytes())
+            });
         }
         Ok(())
     }
@@ -323,7 +325,7 @@ mod tests {
         let slots: Vec<_> = event.slots.iter().map(|slot| slot.map(said)).collect();
         let earlier: Vec<_> = event.earlier.iter().map(|(slot, raw)| (*slot, said(*raw))).collect();
         let parts = [event.located.groups, event.located.extra].map(|part| part.map(said));
-        let rest = (event.stage, event.time, event.received, event.duplicate_keys, event.malformed.get());
+        let rest = (event.stage, event.time, event.received, event.duplicate_keys, event.is_flawed());
         Ok(format!("{slots:?} {earlier:?} {parts:?} {:?} {rest:?} {:?}", event.texts, said(event.raw)))
     }
 

@@ -127,6 +127,8 @@ pub struct Event<'a> {
     pub(super) kept: Kept<'a>,
     /// Set when a walk met bytes that are no JSON.
     pub(super) malformed: Cell<bool>,
+    /// Whether something of the header that was asked for could not be read.
+    pub(super) flawed: Cell<bool>,
 }
 
 impl<'a> Event<'a> {
@@ -163,6 +165,7 @@ impl<'a> Event<'a> {
             uri: OnceCell::new(),
             kept: Kept::default(),
             malformed: Cell::new(false),
+            flawed: Cell::new(false),
         }
     }
 
@@ -333,8 +336,14 @@ impl<'a> Event<'a> {
     pub(crate) fn of_header<T>(&self, read: impl FnOnce() -> T) -> T {
         let before = self.malformed.take();
         let read = read();
+        self.flawed.set(self.malformed.get() | self.flawed.get());
         self.malformed.set(before);
         read
+    }
+
+    /// Whether something of the header that was asked for could not be read.
+    pub fn is_flawed(&self) -> bool {
+        self.flawed.get()
     }
 
     /// The text the event stands in, with its index.
