@@ -100,7 +100,7 @@ pub struct Counts {
     pub too_large: u64,
     /// Readable documents that are no audit events.
     pub not_audit: u64,
-    /// Events with a body, or a part of the header, that a rule asked for and that was not well-formed.
+    /// Events with a body that a rule asked for and that was not well-formed, or with such a text in their header.
     pub malformed_body: u64,
     /// Events without any time.
     pub untimed: u64,

@@ -98,14 +98,15 @@ fn real_logs_give_the_same_matches_and_alerts() {
 /// text with an escape that is none of JSON's.
 #[test]
 fn flaws_of_a_header_leave_nobody_in_doubt() {
-    for (addresses, namespace) in [(r#"["203.0.113.9"*a]"#, "kube-system"), (r#"["203.0.113.9"]"#, r"kube-syst\am")] {
+    let whole = r#"["203.0.113.9"]"#;
+    for (addresses, namespace, counted) in [(r#"["203.0.113.9"*a]"#, "kube-system", 0), (whole, r"kube-syst\am", 1)] {
         let head = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"02298569-0000-4000-8000-000000000119","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/kube-system/pods/web-4/exec?command=sh","verb":"get","user":{"username":"alice","groups":["dev"]}"#;
         let tail = r#""responseStatus":{"metadata":{},"code":101},"requestReceivedTimestamp":"2026-11-23T12:00:16.335298Z","stageTimestamp":"2026-11-23T12:00:16.344298Z","annotations":{"authorization.k8s.io/decision":"allow"}}"#;
         let event = format!(
             r#"{head},"sourceIPs":{addresses},"userAgent":"kubectl/v1.36.3","objectRef":{{"resource":"pods","namespace":"{namespace}","name":"web-4","apiVersion":"v1","subresource":"exec"}},{tail}"#
         );
         same(&event);
-        assert_eq!(WHOLE.matches(event.into_bytes()).counts.malformed_body, 1, "it is counted");
+        assert_eq!(WHOLE.matches(event.into_bytes()).counts.malformed_body, counted);
     }
 }
 

@@ -113,7 +113,7 @@ impl<'a> Event<'a> {
         if !located {
             self.locate()?;
         }
-        self.texts = self.of_header(|| self.read_texts());
+        self.texts = self.read_texts();
         self.stage = match self.slot(Slot::Stage).map(|raw| doc.bytes(raw)) {
             Some(b"\"ResponseComplete\"") => Stage::ResponseComplete,
             Some(b"\"ResponseStarted\"") => Stage::ResponseStarted,
@@ -125,11 +125,11 @@ impl<'a> Event<'a> {
         self.time = self.time_of(Slot::StageTimestamp).or(self.received);
         if self.time.is_none() {
             // As v1alpha1 had it.
-            self.time = self.of_header(|| {
-                let raw = self.find_member(self.raw, "timestamp").filter(|raw| self.doc.kind(*raw) == Kind::String)?;
-                parse_micros(self.text(raw)?.as_bytes())
-            });
+            let raw = self.find_member(self.raw, "timestamp").filter(|raw| self.doc.kind(*raw) == Kind::String);
+            self.time = raw.and_then(|raw| self.text(raw)).and_then(|text| parse_micros(text.as_bytes()));
         }
+        // It counts as far as it can be read, and leaves whoever asks first in no doubt.
+        self.flawed = self.malformed.take();
         Ok(())
     }
 

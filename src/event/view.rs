@@ -127,8 +127,8 @@ pub struct Event<'a> {
     pub(super) kept: Kept<'a>,
     /// Set when a walk met bytes that are no JSON.
     pub(super) malformed: Cell<bool>,
-    /// Whether something of the header that was asked for could not be read.
-    pub(super) flawed: Cell<bool>,
+    /// Whether a text of the header that is read of every event could not be read.
+    pub(super) flawed: bool,
 }
 
 impl<'a> Event<'a> {
@@ -165,7 +165,7 @@ impl<'a> Event<'a> {
             uri: OnceCell::new(),
             kept: Kept::default(),
             malformed: Cell::new(false),
-            flawed: Cell::new(false),
+            flawed: false,
         }
     }
 
@@ -336,14 +336,14 @@ impl<'a> Event<'a> {
     pub(crate) fn of_header<T>(&self, read: impl FnOnce() -> T) -> T {
         let before = self.malformed.take();
         let read = read();
-        self.flawed.set(self.malformed.get() | self.flawed.get());
         self.malformed.set(before);
         read
     }
 
-    /// Whether something of the header that was asked for could not be read.
+    /// Whether a text of the header that is read of every event could not be read. What only some rules ask for is not
+    /// counted: the fast path and the plain one read more or less of it.
     pub fn is_flawed(&self) -> bool {
-        self.flawed.get()
+        self.flawed
     }
 
     /// The text the event stands in, with its index.
