@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use auditwatch::engine::program::Program;
 use auditwatch::event::site::Site;
-use auditwatch::rules::{Placeholders, RuleSet, SourceFile, load};
+use auditwatch::rules::{Placeholders, RuleSet, SourceFile, load, source_lines};
 use auditwatch::ruletest::Bench;
 
 /// The files of `detections/`, in the order of their names; tests of rules are not among them.
@@ -58,7 +58,7 @@ pub fn rules(text: &str) {
     let (rules, problems) = load(&[SourceFile::new("fuzz.yml", text)], &Placeholders::new());
     for problem in problems {
         assert!(!problem.message.is_empty());
-        assert!(problem.span.line as usize <= text.split(['\n', '\r']).count() + 1, "{problem:?}");
+        assert!(problem.span.line as usize <= source_lines(text).count() + 1, "{problem:?}");
     }
     let _ = Program::compile(Arc::new(rules));
 }

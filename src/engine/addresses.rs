@@ -9,7 +9,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::condition::{Condition, Verdict};
-use super::index::{Bits, ones, set};
+use super::index::{Bits, ones, set, unset};
 use super::networks::address;
 use crate::event::view::Event;
 
@@ -58,9 +58,7 @@ impl Addresses {
                     None => Verdict::Unknown,
                 });
                 match verdict {
-                    Verdict::False => {
-                        rules_of[*number].iter().for_each(|rule| left[*rule as usize / 64] &= !(1 << (rule % 64)));
-                    }
+                    Verdict::False => rules_of[*number].iter().for_each(|rule| unset(&mut left, *rule as usize)),
                     Verdict::True => set(&mut settled, *number),
                     Verdict::Unknown => {}
                 }

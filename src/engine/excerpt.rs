@@ -8,6 +8,7 @@ use super::facets::Alike;
 use super::lookup::{look_up_all, scalar_text};
 use super::matches::{CaptureId, SourceId, Trace};
 use super::trace::{Recorder, Written};
+use crate::event::derived::is_uuid;
 use crate::event::identity::hash128;
 use crate::event::path::Field;
 use crate::event::redact;
@@ -220,23 +221,18 @@ fn of_address(text: &[u8]) -> Option<u128> {
 
 /// The hash of a credential's id is the random UUID (version 4, RFC 9562) in it: each token of a service account has its
 /// own, and it is the API server that draws it. No address has the bits of its version.
-fn of_token(text: &[u8]) -> Option<u128> {
-    let digits = text.strip_prefix(b"JTI=")?;
-    if digits.len() != 36 || digits[14] != b'4' {
-        return None;
-    }
-    digits.iter().enumerate().try_fold(0, |hash, (at, byte)| match (at, byte) {
-        (8 | 13 | 18 | 23, b'-') => Some(hash),
-        (8 | 13 | 18 | 23, _) => None,
-        (_, b'0'..=b'9') => Some(hash << 4 | u128::from(byte - b'0')),
-        (_, b'a'..=b'f') => Some(hash << 4 | u128::from(byte - b'a' + 10)),
+fn of_token(text: &str) -> Option<u128> {
+    let id = text.strip_prefix("JTI=").filter(|id| is_uuid(id) && id.as_bytes()[14] == b'4')?;
+    id.bytes().filter(|byte| *byte != b'-').try_fold(0, |hash, digit| match digit {
+        b'0'..=b'9' => Some(hash << 4 | u128::from(digit - b'0')),
+        b'a'..=b'f' => Some(hash << 4 | u128::from(digit - b'a' + 10)),
         _ => None,
     })
 }
 
 impl Hashes {
     fn of(&mut self, text: &str) -> u128 {
-        if let Some(hash) = of_address(text.as_bytes()).or_else(|| of_token(text.as_bytes())) {
+        if let Some(hash) = of_address(text.as_bytes()).or_else(|| of_token(text)) {
             return hash;
         }
         let length = text.len();

@@ -13,7 +13,7 @@ use super::branches::Branches;
 use super::captures::CaptureTable;
 use super::condition::{Condition, Doubt, Verdict};
 use super::facets::{Alike, Cache, FACETS, Facet};
-use super::index::{Bits, Index, has, ones, set};
+use super::index::{Bits, Index, has, ones, set, unset};
 use super::needles::{Found, Needles};
 use super::pods::Pods;
 use super::sightings;
@@ -373,9 +373,7 @@ impl RulesOfPart {
 
     fn take_from(&self, left: &mut [u64]) {
         match self {
-            RulesOfPart::Few(rules) => {
-                rules.iter().for_each(|rule| left[*rule as usize / 64] &= !(1 << (rule % 64)));
-            }
+            RulesOfPart::Few(rules) => rules.iter().for_each(|rule| unset(left, *rule as usize)),
             RulesOfPart::Many(bits) => left.iter_mut().zip(bits).for_each(|(left, rules)| *left &= !rules),
         }
     }

@@ -395,7 +395,7 @@ impl<'a> Event<'a> {
 }
 
 /// Whether the text has the shape of a UUID (RFC 9562), as the API server makes them.
-fn is_uuid(text: &str) -> bool {
+pub(crate) fn is_uuid(text: &str) -> bool {
     let Ok(text) = <&[u8; 36]>::try_from(text.as_bytes()) else { return false };
     // Asked of every event, so all bytes are looked at without a branch between them.
     let is_hex = |byte: u8| byte.wrapping_sub(b'0') < 10 || (byte | 0x20).wrapping_sub(b'a') < 6;
