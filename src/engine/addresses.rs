@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::condition::{Condition, Verdict};
 use super::index::{Bits, ones, set, unset};
-use super::networks::address;
+use super::networks::{Networks, address};
 use crate::event::view::Event;
 
 /// A client that has no address, and one whose address is none.
@@ -35,9 +35,11 @@ impl Addresses {
         for (number, part) in parts.iter().enumerate() {
             let mut concerns = false;
             part.any_test(&mut |check| {
-                let Some(networks) = check.networks_of_client() else { return false };
+                if !check.is_of_client() {
+                    return false;
+                }
                 concerns = true;
-                networks.edges().for_each(|edge| match edge {
+                check.networks().into_iter().flat_map(Networks::edges).for_each(|edge| match edge {
                     IpAddr::V4(ip) => v4.push(ip),
                     IpAddr::V6(ip) => v6.push(ip),
                 });
@@ -53,9 +55,9 @@ impl Addresses {
         let meaning = |text: Option<String>| {
             let (mut left, mut settled) = (ones(words), vec![0; settled]);
             for (number, part) in &concerned {
-                let verdict = part.settle_by(&|check| match check.networks_of_client() {
-                    Some(_) => check.eval_address(text.as_deref()),
-                    None => Verdict::Unknown,
+                let verdict = part.settle_by(&|check| match check.is_of_client() {
+                    true => check.eval_address(text.as_deref()),
+                    false => Verdict::Unknown,
                 });
                 match verdict {
                     Verdict::False => rules_of[*number].iter().for_each(|rule| unset(&mut left, *rule as usize)),
@@ -160,7 +162,7 @@ mod tests {
     }
 
     fn of_address_alone(part: &Condition) -> bool {
-        let others = part.any_test(&mut |check| check.networks_of_client().is_none());
+        let others = part.any_test(&mut |check| !check.is_of_client());
         !others && part.any_test(&mut |_| true)
     }
 

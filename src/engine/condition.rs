@@ -64,13 +64,27 @@ pub enum Condition {
     Each(Box<Block>),
 }
 
-/// A compiled test.
+/// A compiled test. What few tests have is kept apart: a test is looked at in many places of memory or in few.
 #[derive(Debug)]
 pub struct Check {
     pub(super) field: Field,
     /// The facet that its verdict follows from.
     pub(super) facet: Option<Facet>,
     texts: Texts,
+    rare: Option<Box<Rare>>,
+    /// Holds if the field is there.
+    present: bool,
+    /// Holds if the field is absent.
+    absent: bool,
+    /// Whether it asks more of a field than to be there.
+    compares: bool,
+    /// Whether numbers are all it compares with.
+    only_numbers: bool,
+}
+
+/// What few tests compare with.
+#[derive(Debug, Default)]
+struct Rare {
     /// For tests of any text of the event.
     keywords: Option<Keywords>,
     numbers: Vec<(Cmp, f64)>,
@@ -79,12 +93,6 @@ pub struct Check {
     networks: Networks,
     references: Vec<(Field, FieldRefOp)>,
     times: Vec<(TimePart, Cmp, i64)>,
-    /// Holds if the field is there.
-    present: bool,
-    /// Holds if the field is absent.
-    absent: bool,
-    /// Whether numbers are all it compares with.
-    only_numbers: bool,
 }
 
 impl Condition {
@@ -168,7 +176,7 @@ impl Condition {
             Condition::Not(part) => part.reads_no_more_than_pods(),
             Condition::Test(check) => {
                 let of_member = check.field.root == Root::Member;
-                check.references.is_empty()
+                check.rare.as_ref().is_none_or(|rare| rare.references.is_empty())
                     && (of_member || check.facet == Some(Facet::Deed) || check.field.is_of_pod_spec())
             }
             Condition::Each(block) => {
@@ -289,13 +297,8 @@ impl Check {
             Some(name) if in_block => Field::of_member(name),
             Some(name) => Field::parse(name),
         };
-        let mut check = Check {
-            facet: Facet::of_test(&field, &test.any_of),
+        let mut rare = Rare {
             keywords: if test.field.is_none() { Keywords::new(&test.any_of) } else { None },
-            field,
-            texts: Texts::new(&test.any_of),
-            numbers: Vec::new(),
-            bools: Vec::new(),
             patterns: Patterns::new(test.any_of.iter().filter_map(|op| match op {
                 Op::Regex(op) => Some(op),
                 _ => None,
@@ -304,52 +307,55 @@ impl Check {
                 Op::Cidr(network) => Some(*network),
                 _ => None,
             })),
-            references: Vec::new(),
-            times: Vec::new(),
-            present: false,
-            absent: false,
-            only_numbers: test.any_of.iter().all(|op| matches!(op, Op::Num(..))),
+            ..Rare::default()
         };
+        let (mut present, mut absent) = (false, false);
         for op in &test.any_of {
             match op {
                 Op::Str(_) | Op::Never | Op::Cidr(_) | Op::Regex(_) => {}
-                Op::Num(cmp, number) => check.numbers.push((*cmp, *number)),
-                Op::Bool(value) => check.bools.push(*value),
-                Op::FieldRef(op) => check.references.push((Field::parse(&op.field), op.clone())),
-                Op::Time(part, cmp, value) => check.times.push((*part, *cmp, *value)),
-                Op::Exists(true) => check.present = true,
-                Op::Exists(false) | Op::Null => check.absent = true,
+                Op::Num(cmp, number) => rare.numbers.push((*cmp, *number)),
+                Op::Bool(value) => rare.bools.push(*value),
+                Op::FieldRef(op) => rare.references.push((Field::parse(&op.field), op.clone())),
+                Op::Time(part, cmp, value) => rare.times.push((*part, *cmp, *value)),
+                Op::Exists(true) => present = true,
+                Op::Exists(false) | Op::Null => absent = true,
             }
         }
-        Ok(check)
+        let texts = Texts::new(&test.any_of);
+        Ok(Check {
+            facet: Facet::of_test(&field, &test.any_of),
+            field,
+            compares: !texts.is_empty() || rare.compares_text() || !rare.networks.is_empty(),
+            texts,
+            rare: (!rare.is_empty()).then(|| Box::new(rare)),
+            present,
+            absent,
+            only_numbers: test.any_of.iter().all(|op| matches!(op, Op::Num(..))),
+        })
     }
 
     fn cost(&self) -> u32 {
-        field_cost(&self.field) + if self.patterns.is_empty() { 0 } else { 3 }
+        let has_patterns = self.rare.as_ref().is_some_and(|rare| !rare.patterns.is_empty());
+        field_cost(&self.field) + if has_patterns { 3 } else { 0 }
     }
 
-    /// The networks that it asks the client's address for, if nothing else.
-    pub(super) fn networks_of_client(&self) -> Option<&Networks> {
+    /// Whether it asks for the client's address, and for the networks that it is in, if for anything of it.
+    pub(super) fn is_of_client(&self) -> bool {
         let of_client = self.field.root == Root::Derived(Derived::ClientIp) && self.field.path.0.is_empty();
-        (of_client && !self.compares_text()).then_some(&self.networks)
+        of_client && self.texts.is_empty() && self.rare.as_ref().is_none_or(|rare| !rare.compares_text())
+    }
+
+    /// The networks that it asks for.
+    pub(super) fn networks(&self) -> Option<&Networks> {
+        self.rare.as_ref().map(|rare| &rare.networks)
     }
 
     /// The verdict on this address of the client, for such a test.
     pub(super) fn eval_address(&self, address: Option<&str>) -> Verdict {
         Verdict::of(match address {
-            Some(text) => self.present || self.networks.hold(text),
+            Some(text) => self.present || self.networks().is_some_and(|networks| networks.hold(text)),
             None => self.absent,
         })
-    }
-
-    /// Whether it asks more of a text than to be there, or in a network.
-    fn compares_text(&self) -> bool {
-        !self.texts.is_empty()
-            || !self.numbers.is_empty()
-            || !self.bools.is_empty()
-            || !self.patterns.is_empty()
-            || !self.references.is_empty()
-            || !self.times.is_empty()
     }
 
     /// The verdict on a field whose text is at hand: no walk, and no doubt.
@@ -362,26 +368,26 @@ impl Check {
 
     fn eval<'a>(&self, event: &Event<'a>, scope: Option<Scope<'a>>, doubt: &Doubt) -> Verdict {
         if self.only_numbers && self.field.root == Root::Fast(Fast::Code) {
-            let holds = |code: i64| self.numbers.iter().any(|(cmp, value)| cmp.holds(&(code as f64), value));
+            let numbers = self.rare.as_ref().map_or(&[][..], |rare| &rare.numbers);
+            let holds = |code: i64| numbers.iter().any(|(cmp, value)| cmp.holds(&(code as f64), value));
             return Verdict::of(event.code().is_some_and(holds));
         }
         if let Some(text) = sole_text(&self.field, event) {
             return self.eval_text(event, text);
         }
-        if let Some(words) = &self.keywords
+        if let Some(words) = self.rare.as_ref().and_then(|rare| rare.keywords.as_ref())
             && let Some(holds) = words.any_text(event, |text| self.holds(event, text))
         {
             return Verdict::of(holds);
         }
         let (mut found, mut hit) = (false, false);
-        let compares = self.compares_text() || !self.networks.is_empty();
         let missing = look_up(&self.field, event, scope, &mut |node| {
             if event.is_null(node) {
                 return ControlFlow::Continue(());
             }
             found = true;
             hit |= self.present;
-            if compares && !hit {
+            if self.compares && !hit {
                 let _ = event.scalars(node, &mut |scalar| {
                     hit |= self.holds(event, scalar);
                     if hit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -404,12 +410,28 @@ impl Check {
     }
 
     fn holds_text(&self, event: &Event<'_>, text: &str) -> bool {
-        (!self.texts.is_empty() && self.texts.hold(text, event.arena()))
-            || (!self.numbers.is_empty()
-                && text
-                    .trim()
-                    .parse::<f64>()
-                    .is_ok_and(|n| self.numbers.iter().any(|(cmp, value)| cmp.holds(&n, value))))
+        self.texts.hold(text, event.arena()) || self.rare.as_ref().is_some_and(|rare| rare.holds(event, text))
+    }
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        !self.compares_text() && self.keywords.is_none() && self.networks.is_empty()
+    }
+
+    /// Whether it asks anything of a text but the network that it is in.
+    fn compares_text(&self) -> bool {
+        !self.numbers.is_empty()
+            || !self.bools.is_empty()
+            || !self.patterns.is_empty()
+            || !self.references.is_empty()
+            || !self.times.is_empty()
+    }
+
+    fn holds(&self, event: &Event<'_>, text: &str) -> bool {
+        let number = || text.trim().parse::<f64>();
+        (!self.numbers.is_empty()
+            && number().is_ok_and(|n| self.numbers.iter().any(|(cmp, value)| cmp.holds(&n, value))))
             || self.bools.iter().any(|value| text.eq_ignore_ascii_case(if *value { "true" } else { "false" }))
             || self.patterns.is_match(text)
             || (!self.networks.is_empty() && self.networks.hold(text))

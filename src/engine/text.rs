@@ -10,40 +10,37 @@ use crate::rules::expr::{GlobPart, Op, StrHow, StrOp};
 /// From how many alternatives on a set is faster than looking at one after the other.
 const SET_MIN: usize = 6;
 
-/// The text comparisons of one test, by kind.
+/// The text comparisons of one test, by kind. What few tests have is kept apart, so that the others take little room.
 #[derive(Debug, Default)]
 pub struct Texts {
-    exact_cased: Exact,
-    exact_folded: Exact,
-    contains_cased: Option<AhoCorasick>,
-    contains_folded: Option<AhoCorasick>,
-    other: Vec<StrOp>,
+    /// Whole values, while they are few.
+    exact_cased: Box<[Box<str>]>,
+    exact_folded: Box<[Box<str>]>,
+    other: Box<[StrOp]>,
+    many: Option<Box<Many>>,
     /// Whether any comparison wants the folded text.
     folds: bool,
 }
 
-/// Whole values: a list while it is short, else a set.
+/// What is compared with many values at once.
 #[derive(Debug, Default)]
-struct Exact {
-    list: Vec<Box<str>>,
-    set: HashSet<Box<str>, foldhash::fast::RandomState>,
+struct Many {
+    exact_cased: Set,
+    exact_folded: Set,
+    contains_cased: Option<AhoCorasick>,
+    contains_folded: Option<AhoCorasick>,
 }
 
-impl Exact {
-    fn new(values: Vec<Box<str>>) -> Exact {
-        if values.len() < SET_MIN {
-            Exact { list: values, set: HashSet::default() }
-        } else {
-            Exact { list: Vec::new(), set: values.into_iter().collect() }
-        }
-    }
+type Set = HashSet<Box<str>, foldhash::fast::RandomState>;
 
+impl Many {
     fn is_empty(&self) -> bool {
-        self.list.is_empty() && self.set.is_empty()
+        self.exact_cased.is_empty() && !self.folds() && self.contains_cased.is_none()
     }
 
-    fn has(&self, text: &str) -> bool {
-        self.list.iter().any(|value| **value == *text) || (!self.set.is_empty() && self.set.contains(text))
+    /// Whether anything is compared with the folded text.
+    fn folds(&self) -> bool {
+        !self.exact_folded.is_empty() || self.contains_folded.is_some()
     }
 }
 
@@ -69,6 +66,12 @@ impl Texts {
             (needles.len() > 2).then(|| AhoCorasick::new(needles.iter().map(|n| n.as_bytes())).ok()).flatten()
         };
         let (contains_cased, contains_folded) = (automaton(true), automaton(false));
+        // A list while it is short, else a set.
+        let values = |cased| -> (Vec<Box<str>>, Set) {
+            let values = collect(cased, exact);
+            if values.len() < SET_MIN { (values, Set::default()) } else { (Vec::new(), values.into_iter().collect()) }
+        };
+        let ((few_cased, exact_cased), (few_folded, exact_folded)) = (values(true), values(false));
         let covered = |op: &StrOp| match op.how {
             StrHow::Exact(_) => true,
             StrHow::Contains(_) => {
@@ -80,28 +83,31 @@ impl Texts {
             }
             _ => false,
         };
+        let other = strings.iter().filter(|op| !covered(op)).map(|op| (*op).clone()).collect();
+        let many = Many { exact_cased, exact_folded, contains_cased, contains_folded };
         Texts {
-            other: strings.iter().filter(|op| !covered(op)).map(|op| (*op).clone()).collect(),
-            exact_cased: Exact::new(collect(true, exact)),
-            exact_folded: Exact::new(collect(false, exact)),
+            other,
+            exact_cased: few_cased.into(),
+            exact_folded: few_folded.into(),
             folds: strings.iter().any(|op| !op.cased),
-            contains_cased,
-            contains_folded,
+            many: (!many.is_empty()).then(|| Box::new(many)),
         }
     }
 
     /// Whether there is nothing to compare.
     pub fn is_empty(&self) -> bool {
-        self.exact_cased.is_empty()
-            && self.exact_folded.is_empty()
-            && self.contains_cased.is_none()
-            && self.contains_folded.is_none()
-            && self.other.is_empty()
+        self.exact_cased.is_empty() && self.exact_folded.is_empty() && self.other.is_empty() && self.many.is_none()
     }
 
     /// Whether any comparison holds for `text`.
     pub fn hold(&self, text: &str, arena: &Bump) -> bool {
-        if self.exact_cased.has(text) || self.contains_cased.as_ref().is_some_and(|needles| needles.is_match(text)) {
+        if self.exact_cased.iter().any(|value| **value == *text) {
+            return true;
+        }
+        if let Some(many) = &self.many
+            && (many.exact_cased.contains(text)
+                || many.contains_cased.as_ref().is_some_and(|words| words.is_match(text)))
+        {
             return true;
         }
         if !self.folds {
@@ -111,17 +117,20 @@ impl Texts {
             return holds;
         }
         let folded = folded(text, arena);
-        self.exact_folded.has(folded)
-            || self.contains_folded.as_ref().is_some_and(|needles| needles.is_match(folded))
+        self.exact_folded.iter().any(|value| **value == *folded)
             || self.other.iter().any(|op| holds(op, if op.cased { text } else { folded }))
+            || self.many.as_ref().is_some_and(|many| {
+                many.exact_folded.contains(folded)
+                    || many.contains_folded.as_ref().is_some_and(|words| words.is_match(folded))
+            })
     }
 
     /// The same without folding the text, where letters of ASCII and short lists are all there is to compare.
     fn hold_in_place(&self, text: &str) -> Option<bool> {
-        if !self.exact_folded.set.is_empty() || self.contains_folded.is_some() || !text.is_ascii() {
+        if self.many.as_ref().is_some_and(|many| many.folds()) || !text.is_ascii() {
             return None;
         }
-        let mut any = self.exact_folded.list.iter().any(|value| text.eq_ignore_ascii_case(value));
+        let mut any = self.exact_folded.iter().any(|value| text.eq_ignore_ascii_case(value));
         for op in &self.other {
             any |= match &op.how {
                 StrHow::Prefix(value) if !op.cased => starts(text.as_bytes(), value.as_bytes()),
