@@ -208,26 +208,46 @@ struct Hashed {
     hash: u128,
 }
 
-/// The hash of an address that is short enough is its text: no two have the same, and there are too many of them to be
-/// remembered. Not for secrets.
+/// The hash of an address that is short enough is its text, behind its length: no two have the same, and there are too many
+/// of them to be remembered. Not for secrets.
 fn of_address(text: &[u8]) -> Option<u128> {
-    let is_address = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'.' | b':');
-    if text.len() >= size_of::<u128>() || !text.iter().all(is_address) || !text.iter().any(|byte| b".:".contains(byte))
-    {
+    const LONGEST: usize = size_of::<u128>() - 1;
+    let mut padded = [0; size_of::<u128>()];
+    padded[size_of::<u128>().checked_sub(text.len())?..].copy_from_slice(text);
+    // All bytes at once: what is asked of every match should have no branches.
+    let digits = |byte: u8| byte.wrapping_sub(b'0') < 10 || byte.wrapping_sub(b'a') < 6;
+    let count = |is: fn(u8) -> bool| padded.iter().map(|byte| u8::from(is(*byte))).sum::<u8>();
+    let (digits, marks) = (count(digits), count(|byte| byte == b'.' || byte == b':'));
+    if text.len() > LONGEST || usize::from(digits + marks) != text.len() || marks == 0 {
         return None;
     }
-    Some(text.iter().fold(text.len() as u128, |hash, byte| hash << 8 | u128::from(*byte)))
+    padded[LONGEST - text.len()] = text.len() as u8;
+    Some(u128::from_be_bytes(padded))
 }
 
 /// The hash of a credential's id is the random UUID (version 4, RFC 9562) in it: each token of a service account has its
 /// own, and it is the API server that draws it. No address has the bits of its version.
 fn of_token(text: &str) -> Option<u128> {
     let id = text.strip_prefix("JTI=").filter(|id| is_uuid(id) && id.as_bytes()[14] == b'4')?;
-    id.bytes().filter(|byte| *byte != b'-').try_fold(0, |hash, digit| match digit {
-        b'0'..=b'9' => Some(hash << 4 | u128::from(digit - b'0')),
-        b'a'..=b'f' => Some(hash << 4 | u128::from(digit - b'a' + 10)),
-        _ => None,
-    })
+    // Its digits, without the dashes.
+    let mut digits = [0; 32];
+    for (to, from) in [(0, 0..8), (8, 9..13), (12, 14..18), (16, 19..23), (20, 24..36)] {
+        digits[to..to + from.len()].copy_from_slice(&id.as_bytes()[from]);
+    }
+    let is_upper = |byte: &u8| byte.wrapping_sub(b'A') < 6;
+    let upper: u8 = digits.iter().map(|byte| u8::from(is_upper(byte))).sum();
+    let halves = digits.as_chunks::<8>().0.iter().map(|eight| u128::from(hex8(eight)));
+    (upper == 0).then(|| halves.fold(0, |hash, eight| hash << 32 | eight))
+}
+
+/// Eight hexadecimal digits as the number they are, all at once.
+fn hex8(digits: &[u8; 8]) -> u32 {
+    let digits = u64::from_be_bytes(*digits);
+    // Letters have the bit 0x40, and end in 1 to 6.
+    let values = (digits & 0x0f0f_0f0f_0f0f_0f0f) + (digits >> 6 & 0x0101_0101_0101_0101) * 9;
+    let twos = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
+    let fours = (twos | twos >> 8) & 0x0000_ffff_0000_ffff;
+    (fours | fours >> 16) as u32
 }
 
 impl Hashes {
@@ -254,6 +274,8 @@ impl Hashes {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::matches::Excerpt;
     use super::*;
     use crate::event::walk::testing::with_event;
@@ -359,6 +381,21 @@ mod tests {
         }
         let all = ["1.2.3.4", "01.2.3.4", "1.2.3.40", "1:2", "1::2", ".", ".."].map(|text| hashes.of(text));
         assert_eq!(std::collections::BTreeSet::from(all).len(), all.len());
+    }
+
+    proptest! {
+        /// Many bytes at once say what one after the other says.
+        #[test]
+        fn short_hashes_are_those_of_a_plain_reading(text in "[0-9a-f.:]{0,17}|[0-9a-g.:]{0,5}", id in any::<u128>()) {
+            let is_address = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'.' | b':');
+            let read = || text.bytes().fold(text.len() as u128, |hash, byte| hash << 8 | u128::from(byte));
+            let fits = text.len() < 16 && text.bytes().all(is_address) && text.contains(['.', ':']);
+            prop_assert_eq!(of_address(text.as_bytes()), fits.then(read));
+            let id = id & !(0xf << 76) | 4 << 76;
+            let hex = format!("{id:032x}");
+            let token = format!("JTI={}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+            prop_assert_eq!(of_token(&token), Some(id));
+        }
     }
 
     #[test]

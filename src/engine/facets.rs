@@ -140,8 +140,9 @@ fn is_of_kind(op: &Op) -> bool {
 /// whatever the rest of the event says.
 pub type Meaning<'m> = (&'m [u64], &'m [u64]);
 
-/// How many bytes of meanings are remembered of each facet.
-const KNOWN_BYTES_MAX: usize = 1 << 20;
+/// How many bytes of meanings are remembered of each facet, and how many values.
+const MEANINGS_BYTES_MAX: usize = 1 << 20;
+const VALUES_MAX: usize = 7 << 11;
 
 /// Meanings by the facets' values.
 #[derive(Debug, Default)]
@@ -151,12 +152,37 @@ pub struct Cache {
     known: [Known; FACETS],
 }
 
-/// The meanings of one facet's values.
+/// The meanings of one facet's values. Many values mean the same, and that stands there once: what is read for every event
+/// should be little.
 #[derive(Debug, Default)]
 struct Known {
     /// The hash of a value, and where its meaning starts.
     places: HashTable<(u64, u32)>,
     words: Vec<u64>,
+    /// Where each meaning starts, by the hash of its words.
+    meanings: HashTable<(u64, u32)>,
+}
+
+impl Known {
+    fn is_full(&self) -> bool {
+        self.words.len() * size_of::<u64>() > MEANINGS_BYTES_MAX || self.places.len() >= VALUES_MAX
+    }
+
+    /// Where the words behind `start` stand already; if they do not, they stay there.
+    fn only_once(&mut self, start: usize, hasher: &impl BuildHasher) -> u32 {
+        let Known { words, meanings, .. } = self;
+        let (before, new) = words.split_at(start);
+        let hash = hasher.hash_one(new);
+        // All meanings are of one length.
+        let same = |(_, place): &(u64, u32)| before.get(*place as usize..).is_some_and(|known| known.starts_with(new));
+        if let Some((_, place)) = meanings.find(hash, same) {
+            words.truncate(start);
+            return *place;
+        }
+        let place = start as u32;
+        meanings.insert_unique(hash, (hash, place), |(hash, _)| *hash);
+        place
+    }
 }
 
 /// Where the meaning of a facet's value is kept, until the next event; and the hash of the value.
@@ -185,11 +211,12 @@ impl Cache {
         if let Some((_, place)) = known.places.find(hash, |(have, _)| *have == hash) {
             return (*place, hash);
         }
-        if known.words.len() * size_of::<u64>() > KNOWN_BYTES_MAX {
+        if known.is_full() {
             *known = Known::default();
         }
-        let place = known.words.len() as u32;
+        let start = known.words.len();
         work_out(&mut known.words);
+        let place = known.only_once(start, &self.hasher);
         known.places.insert_unique(hash, (hash, place), |(hash, _)| *hash);
         (place, hash)
     }

@@ -20,7 +20,7 @@ const SPAN_MIN: i64 = 24 * 3600 * 1_000_000;
 /// Quanta in a timespan.
 const QUANTA: i64 = 256;
 
-/// How many sightings a worker remembers (24 bytes each); one that is forgotten is told again.
+/// How many sightings a worker remembers (16 bytes each); one that is forgotten is told again.
 const KEPT: usize = 8192;
 
 /// How finely a `new_value` correlation of this timespan remembers when a value was seen last; 0 is exactly. Microseconds.
@@ -77,10 +77,8 @@ pub struct Sightings {
 /// A sighting that left the worker.
 #[derive(Debug, Clone, Copy)]
 struct Told {
-    /// Hash of rule, cluster and values.
+    /// Hash of rule, cluster and values, and of the quantum it is in.
     key: u64,
-    /// Last moment of its quantum, microseconds.
-    until: i64,
     /// Its time.
     time: i64,
 }
@@ -92,23 +90,26 @@ impl Sightings {
         if quantum == 0 {
             return false;
         }
-        let (Some(time), Some(key)) = (time, self.key(program, rule, event)) else { return false };
+        let Some(time) = time else { return false };
+        let Some(key) = self.key(program, rule, last_moment(time, quantum), event) else { return false };
         if self.told.is_empty() {
-            self.told.resize(KEPT, Told { key: 0, until: i64::MIN, time: 0 });
+            // No time is later than that of a place that nobody took.
+            self.told.resize(KEPT, Told { key: 0, time: i64::MAX });
         }
         let place = &mut self.told[key as usize % KEPT];
-        let until = last_moment(time, quantum);
-        if (place.key, place.until) == (key, until) && time > place.time {
+        if place.key == key && time > place.time {
             return true;
         }
-        *place = Told { key, until, time };
+        *place = Told { key, time };
         false
     }
 
-    /// A hash of what windows read of the match; `None` if it is more or less than one value a field.
-    fn key(&self, program: &Program, rule: u32, event: &Event<'_>) -> Option<u64> {
+    /// A hash of what windows read of the match, and of the quantum that ends with `until`; `None` if it is more or less than
+    /// one value a field.
+    fn key(&self, program: &Program, rule: u32, until: i64, event: &Event<'_>) -> Option<u64> {
         let mut hasher = self.seed.build_hasher();
         hasher.write_u32(rule);
+        hasher.write_i64(until);
         hasher.write(event.cluster().as_bytes());
         for &id in &program.captures.per_rule[rule as usize] {
             let mut values = 0;

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::json::{Kind, Raw};
+use super::json::{Doc, Kind, Raw};
 use super::view::{Event, Slot};
 use super::walk::Node;
 
@@ -11,10 +11,49 @@ const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 /// A key of `user.extra`.
 pub(crate) enum ExtraKey<'k> {
-    /// One of those that service accounts have, where the API server writes it: its number there.
+    /// One of those that service accounts have, where there are no others: its number there.
     Usual(u8),
     /// Any, as it stands.
     Other(&'k [u8]),
+}
+
+/// What service accounts have in `user.extra`, in the order in which the API server writes it.
+const USUAL: [&str; 5] = [
+    CREDENTIAL_ID,
+    "authentication.kubernetes.io/node-name",
+    "authentication.kubernetes.io/node-uid",
+    "authentication.kubernetes.io/pod-name",
+    "authentication.kubernetes.io/pod-uid",
+];
+
+/// The values of what service accounts have, by its number.
+pub(super) type UsualExtra = [Option<Raw>; USUAL.len()];
+
+/// The members of the object that starts at `start`, and the object as a whole, if it has no others and stands as the API
+/// server writes it.
+#[inline]
+pub(super) fn usual_extra(doc: Doc<'_>, start: usize) -> Option<(UsualExtra, Raw)> {
+    let mut members = doc.members_in_order(Raw { start, end: start });
+    let found = [
+        members.take(b"\"authentication.kubernetes.io/credential-id\":"),
+        members.take(b"\"authentication.kubernetes.io/node-name\":"),
+        members.take(b"\"authentication.kubernetes.io/node-uid\":"),
+        members.take(b"\"authentication.kubernetes.io/pod-name\":"),
+        members.take(b"\"authentication.kubernetes.io/pod-uid\":"),
+    ];
+    let mut rest = members.rest();
+    rest.next().is_none().then(|| (found, Raw { start, end: rest.end() }))
+}
+
+#[cfg(test)]
+impl ExtraKey<'_> {
+    /// The key itself.
+    pub(crate) fn name(&self) -> &[u8] {
+        match self {
+            ExtraKey::Usual(number) => USUAL[usize::from(*number)].as_bytes(),
+            ExtraKey::Other(name) => name,
+        }
+    }
 }
 
 impl<'a> Event<'a> {
@@ -61,37 +100,30 @@ impl<'a> Event<'a> {
 
     /// Shows `visit` the members of `user.extra`. Whether they are well-formed.
     pub(crate) fn each_extra(&self, visit: &mut impl FnMut(ExtraKey<'_>, Raw)) -> bool {
-        let Some(extra) = self.extra_raw().filter(|raw| self.doc.kind(*raw) == Kind::Object) else { return true };
-        // Walked once for both, unless a key is spelled in an unusual way.
-        let (mut found, mut plain) = (None, true);
-        // What service accounts have, in the order in which the API server writes it.
-        let mut members = self.doc.members_in_order(extra);
-        macro_rules! take {
-            ($($name:literal => $number:literal),* $(,)?) => {$(
-                if let Some(value) = members.take($name) {
-                    visit(ExtraKey::Usual($number), value);
-                }
-            )*};
-        }
-        if let Some(value) = members.take(b"\"authentication.kubernetes.io/credential-id\":") {
-            visit(ExtraKey::Usual(0), value);
-            found = Some(value);
-        }
-        take! {
-            b"\"authentication.kubernetes.io/node-name\":" => 1,
-            b"\"authentication.kubernetes.io/node-uid\":" => 2,
-            b"\"authentication.kubernetes.io/pod-name\":" => 3,
-            b"\"authentication.kubernetes.io/pod-uid\":" => 4,
-        }
-        for member in members.rest() {
-            let Ok((key, value)) = member else { return false };
-            let name = &self.doc.text[key.start + 1..key.end - 1];
-            visit(ExtraKey::Other(name), value);
-            plain &= !self.doc.structure.has_backslash(key.start + 1..key.end - 1);
-            if name == CREDENTIAL_ID.as_bytes() {
-                found = Some(value);
+        let (found, plain) = match &self.located.usual_extra {
+            Some(usual) => {
+                let all = (0u8..).zip(usual).filter_map(|(number, value)| Some((number, (*value)?)));
+                all.for_each(|(number, value)| visit(ExtraKey::Usual(number), value));
+                (usual[0], true)
             }
-        }
+            None => {
+                let Some(extra) = self.extra_raw().filter(|raw| self.doc.kind(*raw) == Kind::Object) else {
+                    return true;
+                };
+                // Walked once for both, unless a key is spelled in an unusual way.
+                let (mut found, mut plain) = (None, true);
+                for member in self.doc.members(extra) {
+                    let Ok((key, value)) = member else { return false };
+                    let name = &self.doc.text[key.start + 1..key.end - 1];
+                    visit(ExtraKey::Other(name), value);
+                    plain &= !self.doc.structure.has_backslash(key.start + 1..key.end - 1);
+                    if name == CREDENTIAL_ID.as_bytes() {
+                        found = Some(value);
+                    }
+                }
+                (found, plain)
+            }
+        };
         if plain && !self.has_duplicate_keys() {
             let _ = self.kept.credential.set(found);
             if let Some(list) = found.filter(|list| self.doc.is_list_of_one(*list))

@@ -1,6 +1,7 @@
 //! Reads the header of an event: where its members stand, and those texts that everything asks for.
 
 use super::Stage;
+use super::credential::usual_extra;
 use super::json::{Kind, Members, Raw};
 use super::structure::Flaw;
 use super::time::parse_micros;
@@ -137,11 +138,20 @@ impl<'a> Event<'a> {
     /// rest. An order is only a guess: what does not fit it is left to the general way.
     fn read_in_order(&mut self) -> Result<Members<'a>, Flaw> {
         let mut members = self.doc.members_in_order(self.raw);
+        let mut backslash = self.doc.structure.next_backslash(self.raw.start);
+        self.plain = [self.raw.start..backslash, 0..0];
         macro_rules! take {
             ($($name:literal => $slot:ident),* $(,)?) => {$(
                 if let Some(value) = members.take($name) {
-                    if !self.doc.escapes_are_valid(value) {
-                        return Err(Flaw::Syntax);
+                    // Nearly all members stand before it.
+                    if value.end > backslash {
+                        if !self.doc.escapes_are_valid(value) {
+                            return Err(Flaw::Syntax);
+                        }
+                        backslash = self.doc.structure.next_backslash(value.end);
+                        if self.plain[1].is_empty() {
+                            self.plain[1] = value.end..backslash;
+                        }
                     }
                     self.slots[Slot::$slot as usize] = Some(value);
                 }
@@ -243,7 +253,13 @@ impl<'a> Event<'a> {
                 put(&mut found.username, members.take(b"\"username\":"));
                 members.take(b"\"uid\":");
                 put(&mut found.groups, members.take(b"\"groups\":"));
-                put(&mut found.extra, members.take(b"\"extra\":"));
+                let usual = members.object(b"\"extra\":").and_then(|start| usual_extra(self.doc, start));
+                found.usual_extra = usual.map(|(members, _)| members);
+                let extra = match usual {
+                    Some((_, extra)) => Some(members.step(extra)),
+                    None => members.take(b"\"extra\":"),
+                };
+                put(&mut found.extra, extra);
             }
             Slot::ObjectRef => {
                 put(&mut found.resource, members.take(b"\"resource\":"));
@@ -264,7 +280,10 @@ impl<'a> Event<'a> {
         let mut members = members.rest();
         for member in members.by_ref() {
             let (key, value) = member?;
-            found.plain_user &= slot != Slot::User;
+            if slot == Slot::User {
+                found.plain_user = false;
+                found.usual_extra = None;
+            }
             let place = match (slot, &*self.doc.name(key)?) {
                 (Slot::User, b"username") => &mut found.username,
                 (Slot::User, b"groups") => &mut found.groups,
@@ -325,12 +344,15 @@ mod tests {
         let slots: Vec<_> = event.slots.iter().map(|slot| slot.map(said)).collect();
         let earlier: Vec<_> = event.earlier.iter().map(|(slot, raw)| (*slot, said(*raw))).collect();
         let parts = [event.located.groups, event.located.extra].map(|part| part.map(said));
+        let mut extra = Vec::new();
+        let sound = event.each_extra(&mut |key, value| extra.push((key.name().to_vec(), said(value))));
         let rest = (event.stage, event.time, event.received, event.duplicate_keys, event.is_flawed());
-        Ok(format!("{slots:?} {earlier:?} {parts:?} {:?} {rest:?} {:?}", event.texts, said(event.raw)))
+        let extra = (extra, sound, event.single_credential());
+        Ok(format!("{slots:?} {earlier:?} {parts:?} {:?} {rest:?} {:?} {extra:?}", event.texts, said(event.raw)))
     }
 
     /// Members in the API server's order, and some that are none of its or none at all.
-    const MEMBERS: [&str; 26] = [
+    const MEMBERS: [&str; 29] = [
         r#""kind":"Event""#,
         r#""apiVersion":"audit.k8s.io/v1""#,
         r#""level":"Metadata""#,
@@ -340,6 +362,9 @@ mod tests {
         r#""verb":"g\u0065t""#,
         r#""user":{"username":"u","uid":"1","groups":["g"],"extra":{"k":["v"]}}"#,
         r#""user":{"groups":[],"username":"v","username":"w"}"#,
+        r#""user":{"username":"s","extra":{"authentication.kubernetes.io/credential-id":["JTI=1"],"authentication.kubernetes.io/pod-name":["p"],"authentication.kubernetes.io/pod-uid":[{}]}}"#,
+        r#""user":{"username":"t","extra":{"authentication.kubernetes.io/node-name":["n"],"authentication.kubernetes.io/credential-id":"JTI=2"}}"#,
+        r#""user":{"extra":{"authentication.kubernetes.io/credential-id":["JTI=3","JTI=4"]},"more":{}}"#,
         r#""impersonatedUser":{"username":"i"}"#,
         r#""authenticationMetadata":{}"#,
         r#""sourceIPs":["1.1.1.1"]"#,
@@ -368,7 +393,7 @@ mod tests {
             strange in select(vec![false, false, false, true]), tail in select(vec!["}", "}", "}", ",}", "", "]"]),
         ) {
             if !strange {
-                members.retain(|member| !MEMBERS[23..].contains(member) && *member != MEMBERS[12]);
+                members.retain(|member| !MEMBERS[26..].contains(member) && *member != MEMBERS[15]);
             }
             if let (Some((one, two)), false) = (swap, members.is_empty()) {
                 let count = members.len();

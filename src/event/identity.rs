@@ -113,11 +113,12 @@ impl Message {
         self.filled = 0;
     }
 
-    fn hash(self) -> blake3::Hash {
+    /// By reference: a hasher is large, and nearly never there.
+    fn hash(&mut self) -> blake3::Hash {
         let gathered = &self.gathered[..self.filled];
-        match self.whole {
+        match &mut self.whole {
             None => blake3::hash(gathered),
-            Some(mut hasher) => hasher.update(gathered).finalize(),
+            Some(hasher) => hasher.update(gathered).finalize(),
         }
     }
 }

@@ -96,8 +96,9 @@ impl<'a> Doc<'a> {
                 let close = self.structure.next_quote(at + 1).ok_or(Flaw::OpenString)?;
                 Ok(Raw { start: at, end: close + 1 })
             }
-            Some(b'{' | b'[') => {
-                let end = match self.list_of_one(at) {
+            Some(open @ (b'{' | b'[')) => {
+                // What is empty, or holds one string, as most of what is short does.
+                let end = match self.empty(*open, at).or_else(|| self.list_of_one(at)) {
                     Some(end) => end,
                     None => self.structure.container_end(self.text, at)?,
                 };
@@ -115,6 +116,12 @@ impl<'a> Doc<'a> {
             }
             None => Err(Flaw::Ended),
         }
+    }
+
+    /// The end of the object or array that opens at `at`, if nothing is in it.
+    #[inline]
+    fn empty(&self, open: u8, at: usize) -> Option<usize> {
+        (*self.text.get(at + 1)? == open + 2).then_some(at + 2)
     }
 
     /// Whether the value at `raw` is an array that holds one string and no white space.
@@ -172,8 +179,13 @@ impl<'a> Doc<'a> {
     /// The text of the string at `raw` if it stands there as it is, without escapes.
     #[inline]
     pub fn plain(&self, raw: Raw) -> Option<&'a str> {
-        let inner = raw.start + 1..raw.end - 1;
-        if self.structure.has_backslash(inner.clone()) { None } else { self.utf8.get(inner) }
+        if self.structure.has_backslash(raw.start + 1..raw.end - 1) { None } else { self.verbatim(raw) }
+    }
+
+    /// The inside of the string at `raw` as it stands there; `None` if the text is flawed.
+    #[inline]
+    pub fn verbatim(&self, raw: Raw) -> Option<&'a str> {
+        self.utf8.get(raw.start + 1..raw.end - 1)
     }
 
     #[cold]

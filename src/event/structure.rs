@@ -140,6 +140,22 @@ impl Structure {
         Some(at * 64 + word.trailing_zeros() as usize)
     }
 
+    /// The first backslash at or after `from`, or a place beyond the text.
+    #[inline]
+    pub fn next_backslash(&self, from: usize) -> usize {
+        if !self.backslashes {
+            return usize::MAX;
+        }
+        let (first, rest) = (from / 64, u64::MAX << (from % 64));
+        let Some([word, behind @ ..]) = self.words.get(first..) else { return usize::MAX };
+        let word = word.backslash & rest;
+        if word != 0 {
+            return first * 64 + word.trailing_zeros() as usize;
+        }
+        let next = behind.iter().position(|word| word.backslash != 0);
+        next.map_or(usize::MAX, |at| (first + 1 + at) * 64 + behind[at].backslash.trailing_zeros() as usize)
+    }
+
     /// Whether a backslash stands in `range`. Beyond the text the answer may be yes: who is told so looks for himself.
     #[inline]
     pub fn has_backslash(&self, range: Range<usize>) -> bool {
@@ -369,6 +385,8 @@ mod tests {
             let range = range.0.min(bytes.len())..(range.0 + range.1).min(bytes.len());
             let backslashes: Vec<usize> = range.clone().filter(|at| bytes[*at] == b'\\').collect();
             proptest::prop_assert_eq!(fast.backslashes(range.clone()).collect::<Vec<_>>(), backslashes);
+            let next = (range.start..bytes.len()).find(|at| bytes[*at] == b'\\').unwrap_or(usize::MAX);
+            proptest::prop_assert_eq!(fast.next_backslash(range.start), next);
             proptest::prop_assert_eq!(fast.has_backslash(range.clone()), bytes[range].contains(&b'\\'));
         }
 

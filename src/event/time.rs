@@ -46,21 +46,41 @@ fn format_any(micros: i64) -> String {
     }
 }
 
-/// The shape the API server writes, without the general parser.
+/// The shape the API server writes, without the general parser: `2026-11-23T19:30:29.041592Z`. Every event has two of them, so
+/// eight bytes are read at a time, and there is no branch between them.
 fn fast(text: &[u8]) -> Option<i64> {
     let text: &[u8; 27] = text.try_into().ok()?;
-    // Every event has two of them, so all bytes are looked at without a branch between them.
-    let odd: u8 = text.iter().map(|byte| u8::from(byte.wrapping_sub(b'0') >= 10)).sum();
-    let marks = [text[4], text[7], text[10], text[13], text[16], text[19], text[26]];
-    let digits = |at: usize| i64::from(text[at]) * 10 + i64::from(text[at + 1]) - i64::from(b'0') * 11;
-    let (year, month, day) = (digits(0) * 100 + digits(2), digits(5), digits(8));
-    let (hour, minute, second) = (digits(11), digits(14), digits(17));
-    let micros = (digits(20) * 100 + digits(22)) * 100 + digits(24);
-    if odd != 7 || marks != *b"--T::.Z" || hour > 23 || minute > 59 || second > 59 {
+    let [date, (day, odd_day), (second, odd_second), (micros, odd_micros)] = [
+        pairs(text, 0, b"0000-00-"),
+        pairs(text, 8, b"00T00:00"),
+        pairs(text, 16, b":00.0000"),
+        pairs(text, 19, b".000000Z"),
+    ];
+    let pair = |pairs: u64, at: u32| (pairs >> (8 * at) & 0xff) as i64;
+    let (year, month, hour, minute) =
+        (pair(date.0, 0) * 100 + pair(date.0, 2), pair(date.0, 5), pair(day, 3), pair(day, 6));
+    let (day, second) = (pair(day, 0), pair(second, 1));
+    let micros = (pair(micros, 1) * 100 + pair(micros, 3)) * 100 + pair(micros, 5);
+    if date.1 | odd_day | odd_second | odd_micros || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let days = days_since_epoch(year, month, day)?;
     Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + micros)
+}
+
+/// The number that each byte of these eight makes with the next one, as two digits; and whether they do not have the form,
+/// in which `0` is any digit and all else is itself.
+#[inline(always)]
+fn pairs(text: &[u8; 27], at: usize, form: &[u8; 8]) -> (u64, bool) {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut eight = [0; 8];
+    eight.copy_from_slice(&text[at..at + 8]);
+    // Digits become 0 to 9, and what is itself becomes 0. What is added then sets the high bit of all others.
+    let read = u64::from_le_bytes(eight) ^ u64::from_le_bytes(*form);
+    let others = form.map(|byte| if byte == b'0' { 0x7f - 9 } else { 0x7f });
+    // A byte of 0x80 or more carries into the next one, but it is itself none that may be here.
+    let odd = (read.wrapping_add(u64::from_le_bytes(others)) | read) & HIGH != 0;
+    ((read & !HIGH).wrapping_mul(10).wrapping_add(read >> 8), odd)
 }
 
 /// Days before each month of a year that is no leap year, and before the next year.

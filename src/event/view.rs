@@ -1,10 +1,12 @@
 //! The view of one audit event: where its members stand. Bodies stay byte ranges until a rule asks for a path inside.
 
 use std::cell::{Cell, OnceCell};
+use std::ops::Range;
 
 use bumpalo::Bump;
 
 use super::Stage;
+use super::credential::UsualExtra;
 use super::header::SLOTS;
 pub use super::header::Slot;
 use super::json::{Doc, Kind, Raw};
@@ -22,6 +24,8 @@ pub(super) struct Located {
     pub(super) username: Option<Raw>,
     pub(super) groups: Option<Raw>,
     pub(super) extra: Option<Raw>,
+    /// What stands in `extra`, if it is nothing but what service accounts have.
+    pub(super) usual_extra: Option<UsualExtra>,
     /// Whether `user` has no other members than the API server's.
     pub(super) plain_user: bool,
     pub(super) resource: Option<Raw>,
@@ -118,6 +122,8 @@ pub struct Event<'a> {
     pub(super) earlier: Vec<(Slot, Raw)>,
     pub(super) located: Located,
     pub(super) texts: Texts<'a>,
+    /// Where no backslash stands: up to the first one of the event, and from behind the member that has it up to the next.
+    pub(super) plain: [Range<usize>; 2],
     pub(super) duplicate_keys: bool,
     pub(super) stage: Stage,
     pub(super) time: Option<i64>,
@@ -158,6 +164,7 @@ impl<'a> Event<'a> {
             earlier: Vec::new(),
             located: Located::default(),
             texts: Texts::default(),
+            plain: [0..0, 0..0],
             duplicate_keys: false,
             stage: Stage::Other,
             time: None,
@@ -203,8 +210,12 @@ impl<'a> Event<'a> {
         if self.doc.kind(raw) != Kind::String {
             return None;
         }
-        if let Some(text) = self.doc.plain(raw) {
-            return Some(text);
+        let [first, second] = &self.plain;
+        let is_plain =
+            raw.end <= first.end && raw.start >= first.start || raw.end <= second.end && raw.start >= second.start;
+        let text = if is_plain { self.doc.verbatim(raw) } else { self.doc.plain(raw) };
+        if text.is_some() {
+            return text;
         }
         match self.doc.string(raw) {
             Ok(std::borrow::Cow::Borrowed(text)) => Some(text),
