@@ -225,6 +225,8 @@ struct Reused {
     unknown: Vec<u64>,
     sightings: Sightings,
     keeper: Keeper,
+    /// How many matches and events the batch before had: the next one has as many, more or less, and need not grow to it.
+    usual: (usize, usize),
 }
 
 impl Worker {
@@ -247,6 +249,7 @@ impl Worker {
 
     /// Finds the events of a batch and matches them.
     pub fn process(&mut self, batch: &Batch) -> BatchResult {
+        let (matches, events) = self.reused.usual;
         let mut job = Job {
             program: &self.program,
             settings: &self.settings,
@@ -260,6 +263,8 @@ impl Worker {
                 seq: batch.seq,
                 source: batch.source,
                 cluster: batch.cluster,
+                matches: Vec::with_capacity(matches + matches / 4),
+                seen: Vec::with_capacity(events + events / 4),
                 ..BatchResult::default()
             },
         };
@@ -285,6 +290,7 @@ impl Worker {
         }
         job.result.counts.lines += lines - u64::from(batch.goes_on && lines > 0);
         job.result.counts.bytes += batch.bytes.len() as u64;
+        job.reused.usual = (job.result.matches.len(), job.result.seen.len());
         job.result
     }
 }

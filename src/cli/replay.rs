@@ -243,6 +243,8 @@ fn analyze(
     let mut windows = engine.windows();
     let result = pipeline::replay(plan, || engine.worker(), windows.as_mut(), &mut output, &mut people);
     people.bar.finish();
+    // The process is about to end: what takes time to be freed is left to the system.
+    std::mem::forget((windows, engine));
     let summary = result?;
     if let Some(mut dead) = people.dead {
         dead.flush().context("--dead-letter: cannot write")?;

@@ -36,6 +36,11 @@ impl Branches {
         Branches { first: first.collect(), all }
     }
 
+    /// Whether some of the part's alternatives may be out.
+    pub fn concern(&self, part: usize) -> bool {
+        self.first[part].is_some()
+    }
+
     /// How many words a bitset over parts and alternatives has.
     pub fn words(&self) -> usize {
         self.all.div_ceil(64)

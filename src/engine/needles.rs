@@ -89,6 +89,11 @@ impl Needles {
         Needles { groups, of_part, rules_of: rules_of_part }
     }
 
+    /// Whether words may rule the part out.
+    pub fn concern(&self, part: usize) -> bool {
+        self.of_part[part].is_some()
+    }
+
     /// The verdict of a part that no word speaks for, and why it is unknown; `None` if it has to be judged. `number` is
     /// the event's. When its field is looked at first, all rules that this rules out are taken from `candidates`.
     #[inline]

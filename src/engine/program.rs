@@ -45,6 +45,8 @@ pub struct Program {
     of_pod: Vec<Option<u32>>,
     /// How many of these there are.
     pod_parts: usize,
+    /// The parts that are judged by themselves: no word, pod or alternative is known of them.
+    plain: Bits,
     /// Per facet: the parts that have a test of it, with the rules they belong to.
     of_facet: [Vec<PartOfFacet>; FACETS],
     addresses: Addresses,
@@ -81,10 +83,21 @@ pub struct Picture {
     cache: Cache,
     pods: Pods,
     found: Found,
-    /// Per part: the event it was judged on last, and how.
-    judged: Vec<(u64, Verdict, Missing)>,
+    /// Per part.
+    judged: Vec<Judged>,
     event: u64,
 }
+
+/// How a part was judged last.
+#[derive(Debug, Clone)]
+struct Judged {
+    /// On which event, by the last bits of its number; none is 0.
+    event: u32,
+    verdict: Verdict,
+    missing: Missing,
+}
+
+const _: () = assert!(size_of::<Judged>() == 8, "there are thousands, and they are looked up for each event");
 
 impl Program {
     /// Compiles a rule set.
@@ -113,7 +126,11 @@ impl Program {
         let mut numbers = 0u32..;
         let of_pod: Vec<Option<u32>> =
             parts.iter().map(|part| part.is_of_pod().then(|| numbers.next()).flatten()).collect();
+        let mut plain = vec![0; parts.len().div_ceil(64)];
+        let is_plain = |part: &usize| of_pod[*part].is_none() && !needles.concern(*part) && !branches.concern(*part);
+        (0..parts.len()).filter(is_plain).for_each(|part| set(&mut plain, part));
         Ok(Program {
+            plain,
             pod_parts: of_pod.iter().flatten().count(),
             of_pod,
             needles,
@@ -191,8 +208,14 @@ impl Program {
     fn begin(&self, picture: &mut Picture) {
         picture.candidates.resize(self.index.words(), 0);
         picture.settled.resize(self.branches.words(), 0);
-        picture.judged.resize(self.parts.len(), (0, Verdict::False, Missing::default()));
         picture.event += 1;
+        if picture.event as u32 == 0 {
+            // What was judged 2^32 events ago would look like judged now.
+            picture.judged.clear();
+            picture.event += 1;
+        }
+        let none = Judged { event: 0, verdict: Verdict::False, missing: Missing::default() };
+        picture.judged.resize(self.parts.len(), none);
         picture.pods.begin();
     }
 
@@ -233,13 +256,13 @@ impl Program {
             if has(&picture.settled, part as usize) {
                 continue;
             }
-            let (at, known, missing) = picture.judged[part as usize];
-            let (part_verdict, missing) = if at == picture.event {
-                (known, missing)
+            let known = &picture.judged[part as usize];
+            let (part_verdict, missing) = if known.event == picture.event as u32 {
+                (known.verdict, known.missing)
             } else {
-                let judged = self.judge_part(part as usize, event, picture);
-                picture.judged[part as usize] = (picture.event, judged.0, judged.1);
-                judged
+                let (verdict, missing) = self.judge_part(part as usize, event, picture);
+                picture.judged[part as usize] = Judged { event: picture.event as u32, verdict, missing };
+                (verdict, missing)
             };
             doubt.set(doubt.get().or(missing));
             match part_verdict {
@@ -253,6 +276,10 @@ impl Program {
 
     /// The verdict of one part, and why it is unknown.
     fn judge_part(&self, part: usize, event: &Event<'_>, picture: &mut Picture) -> (Verdict, Missing) {
+        if has(&self.plain, part) {
+            let doubt = Doubt::default();
+            return (self.parts[part].judge(event, &doubt), doubt.get());
+        }
         let Picture { pods, alike, found, candidates, settled, event: number, .. } = picture;
         if let Some(ruled_out) = self.needles.rule_out(part, event, *number, found, candidates) {
             return ruled_out;

@@ -1,5 +1,7 @@
 //! The escapes of JSON's strings, read as the API server's decoder (Go's encoding/json) reads them.
 
+use bumpalo::Bump;
+
 use super::structure::Flaw;
 
 /// Whether every escape in the inside of a string is one of JSON's.
@@ -22,18 +24,34 @@ pub fn escapes_are_valid(inner: &[u8]) -> bool {
 /// [`Flaw::Syntax`] for an escape that JSON does not have, [`Flaw::Utf8`] for bytes that are none.
 pub fn unescape(inner: &[u8]) -> Result<String, Flaw> {
     let mut out = Vec::with_capacity(inner.len());
+    resolve(inner, |bytes| out.extend_from_slice(bytes))?;
+    String::from_utf8(out).map_err(|_| Flaw::Utf8)
+}
+
+/// The same, in an arena.
+///
+/// # Errors
+/// As [`unescape`].
+pub fn unescape_in<'a>(inner: &[u8], arena: &'a Bump) -> Result<&'a str, Flaw> {
+    let mut out = bumpalo::collections::Vec::with_capacity_in(inner.len(), arena);
+    resolve(inner, |bytes| out.extend_from_slice_copy(bytes))?;
+    std::str::from_utf8(out.into_bump_slice()).map_err(|_| Flaw::Utf8)
+}
+
+/// Shows `add` the inside of a string piece by piece, escapes resolved; no more bytes than there are.
+fn resolve(inner: &[u8], mut add: impl FnMut(&[u8])) -> Result<(), Flaw> {
     let mut rest = inner;
     while let Some(at) = memchr::memchr(b'\\', rest) {
-        out.extend_from_slice(&rest[..at]);
+        add(&rest[..at]);
         let byte = *rest.get(at + 1).ok_or(Flaw::Syntax)?;
         rest = &rest[at + 2..];
         match byte {
-            b'"' | b'\\' | b'/' => out.push(byte),
-            b'b' => out.push(0x8),
-            b'f' => out.push(0xc),
-            b'n' => out.push(b'\n'),
-            b'r' => out.push(b'\r'),
-            b't' => out.push(b'\t'),
+            b'"' | b'\\' | b'/' => add(&[byte]),
+            b'b' => add(&[0x8]),
+            b'f' => add(&[0xc]),
+            b'n' => add(b"\n"),
+            b'r' => add(b"\r"),
+            b't' => add(b"\t"),
             b'u' => {
                 let unit = hex4(rest)?;
                 rest = &rest[4..];
@@ -48,13 +66,13 @@ pub fn unescape(inner: &[u8]) -> Result<String, Flaw> {
                     },
                     _ => char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER),
                 };
-                out.extend_from_slice(read.encode_utf8(&mut [0; 4]).as_bytes());
+                add(read.encode_utf8(&mut [0; 4]).as_bytes());
             }
             _ => return Err(Flaw::Syntax),
         }
     }
-    out.extend_from_slice(rest);
-    String::from_utf8(out).map_err(|_| Flaw::Utf8)
+    add(rest);
+    Ok(())
 }
 
 fn low_surrogate(rest: &[u8]) -> Option<u32> {
@@ -85,8 +103,9 @@ mod tests {
             (r"\u12g4", Err(Flaw::Syntax)),
             (r"\u12", Err(Flaw::Syntax)),
         ] {
-            let result = unescape(inner.as_bytes());
+            let (result, arena) = (unescape(inner.as_bytes()), Bump::new());
             assert_eq!(result.as_deref().map_err(|flaw| *flaw), expected, "{inner}");
+            assert_eq!(unescape_in(inner.as_bytes(), &arena), expected, "{inner}");
             assert_eq!(escapes_are_valid(inner.as_bytes()), expected.is_ok(), "{inner}");
         }
     }

@@ -86,6 +86,9 @@ impl Slot {
     }
 }
 
+/// What nearly every event starts with.
+const USUAL_START: &[u8; 46] = br#""kind":"Event","apiVersion":"audit.k8s.io/v1","#;
+
 /// A whole number, however JSON spells it (`200`, `2e2`).
 fn integer(token: &[u8]) -> Option<i64> {
     // As nearly all are written.
@@ -169,6 +172,10 @@ impl<'a> Event<'a> {
                     None => take! { $name => $slot },
                 }
             };
+        }
+        if let Some(start) = members.pass(USUAL_START) {
+            self.slots[Slot::Kind as usize] = Some(Raw { start: start + 7, end: start + 14 });
+            self.slots[Slot::ApiVersion as usize] = Some(Raw { start: start + 28, end: start + 45 });
         }
         take! {
             b"\"kind\":" => Kind,

@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use super::escapes::{escapes_are_valid, unescape};
+use bumpalo::Bump;
+
+use super::escapes::{escapes_are_valid, unescape, unescape_in};
 use super::structure::{Flaw, Structure};
 
 /// A text with its index.
@@ -176,6 +178,18 @@ impl<'a> Doc<'a> {
         }
     }
 
+    /// The same; what is not there as it is, is put into the arena.
+    ///
+    /// # Errors
+    /// As [`Doc::string`].
+    pub fn string_in(&self, raw: Raw, arena: &'a Bump) -> Result<&'a str, Flaw> {
+        let inner = &self.text[raw.start + 1..raw.end - 1];
+        match memchr::memchr(b'\\', inner) {
+            None => std::str::from_utf8(inner).map_err(|_| Flaw::Utf8),
+            Some(_) => unescape_in(inner, arena),
+        }
+    }
+
     /// The text of the string at `raw` if it stands there as it is, without escapes.
     #[inline]
     pub fn plain(&self, raw: Raw) -> Option<&'a str> {
@@ -328,6 +342,19 @@ impl<'a> InOrder<'a> {
             return Some(self.step(Raw { start: at, end: close + 1 }));
         }
         self.value(at)
+    }
+
+    /// Passes over the next members, if they stand there like this, with the comma behind them; says where they begin.
+    #[inline(always)]
+    pub fn pass<const N: usize>(&mut self, members: &[u8; N]) -> Option<usize> {
+        let start = self.key_at;
+        if self.members.doc.text.get(start..)?.first_chunk::<N>()? != members {
+            return None;
+        }
+        self.members.first = false;
+        self.members.at = start + N - 1;
+        self.key_at = start + N;
+        Some(start)
     }
 
     /// Where the next member's object starts, if it is one of this name. Who walks it [tells](InOrder::step) its end.

@@ -214,17 +214,16 @@ impl<'a> Event<'a> {
         let is_plain =
             raw.end <= first.end && raw.start >= first.start || raw.end <= second.end && raw.start >= second.start;
         let text = if is_plain { self.doc.verbatim(raw) } else { self.doc.plain(raw) };
-        if text.is_some() {
-            return text;
+        text.or_else(|| self.escaped_text(raw))
+    }
+
+    #[cold]
+    fn escaped_text(&self, raw: Raw) -> Option<&'a str> {
+        let text = self.doc.string_in(raw, self.arena).ok();
+        if text.is_none() {
+            self.malformed.set(true);
         }
-        match self.doc.string(raw) {
-            Ok(std::borrow::Cow::Borrowed(text)) => Some(text),
-            Ok(std::borrow::Cow::Owned(text)) => Some(self.arena.alloc_str(&text)),
-            Err(_) => {
-                self.malformed.set(true);
-                None
-            }
-        }
+        text
     }
 
     fn slot_text(&self, slot: Slot) -> Option<&'a str> {

@@ -60,7 +60,7 @@ fn thousandths(text: &str) -> Option<i64> {
 }
 
 /// The values of a group, in the order of `group-by`.
-pub(super) type Values<'a> = SmallVec<[Found<'a>; 1]>;
+pub(super) type Values<'a> = SmallVec<[Found<'a>; 4]>;
 
 /// One group that a match belongs to.
 #[derive(Debug)]
@@ -190,7 +190,7 @@ fn cross<'a>(
     cut: &mut u64,
     mut each: impl FnMut(&[Found<'a>]),
 ) {
-    let mut columns: SmallVec<[Column<'a>; 2]> = SmallVec::new();
+    let mut columns: SmallVec<[Column<'a>; 4]> = SmallVec::new();
     let mut total = 1usize;
     for field in fields {
         let column = plans.values(field, signal.trace, signal.hop);
@@ -198,7 +198,7 @@ fn cross<'a>(
         columns.push(column);
     }
     *cut += total.saturating_sub(limit) as u64;
-    let mut row: SmallVec<[Found<'a>; 2]> = SmallVec::new();
+    let mut row: SmallVec<[Found<'a>; 4]> = SmallVec::new();
     for index in 0..total.min(limit) {
         row.clear();
         let mut rest = index;
