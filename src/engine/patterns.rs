@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
-use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
+use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::words::Words;
 use crate::rules::expr::RegexOp;
@@ -167,7 +167,7 @@ fn shortest(words: &[String]) -> usize {
 }
 
 fn joined(left: &[String], right: &[String]) -> Vec<String> {
-    left.iter().flat_map(|left| right.iter().map(move |right| format!("{left}{right}"))).collect()
+    left.iter().flat_map(|left| right.iter().map(move |right| [left.as_str(), right].concat())).collect()
 }
 
 /// All texts that the expression matches, in lower case, if they are few, but for letters [beyond](BEYOND).
@@ -210,28 +210,25 @@ fn written_out(hir: &Hir) -> Option<Vec<String>> {
 
 /// The letters of a class, in lower case, if they are few and of ASCII, but for letters [beyond](BEYOND).
 fn letters(class: &Class) -> Option<Vec<String>> {
-    let is_ascii = match class {
-        Class::Unicode(class) => {
-            let known = |range: &ClassUnicodeRange| range.end().is_ascii() || is_beyond(range);
-            class.iter().all(known)
+    let mut all: Vec<u8> = Vec::new();
+    let mut add = |(start, end): (char, char)| {
+        if end.is_ascii() {
+            // Two cases of more letters than are written out are enough to know that they are too many.
+            let some = (start as u8..=end as u8).take(2 * LETTERS_MAX + 1);
+            all.extend(some.map(|byte| byte.to_ascii_lowercase()));
         }
-        Class::Bytes(class) => class.is_ascii(),
+        end.is_ascii() || (start == end && BEYOND.contains(&start))
+    };
+    let is_ascii = match class {
+        Class::Unicode(class) => class.iter().all(|range| add((range.start(), range.end()))),
+        Class::Bytes(class) => class.iter().all(|range| add((range.start().into(), range.end().into()))),
     };
     if !is_ascii {
         return None;
     }
-    let has = |byte: u8| match class {
-        Class::Unicode(class) => class.iter().any(|range| (range.start()..=range.end()).contains(&char::from(byte))),
-        Class::Bytes(class) => class.iter().any(|range| (range.start()..=range.end()).contains(&byte)),
-    };
-    let mut all: Vec<u8> = (0..128).filter(|byte| has(*byte)).map(|byte| byte.to_ascii_lowercase()).collect();
     all.sort_unstable();
     all.dedup();
     (1..=LETTERS_MAX).contains(&all.len()).then(|| all.into_iter().map(|byte| char::from(byte).to_string()).collect())
-}
-
-fn is_beyond(range: &ClassUnicodeRange) -> bool {
-    range.start() == range.end() && BEYOND.contains(&range.start())
 }
 
 #[cfg(test)]

@@ -321,6 +321,8 @@ struct Parts<'e> {
     of_rule: Vec<Box<[u32]>>,
     /// What they were compiled from, by a rough hash: few parts that differ share one.
     known: HashMap<u64, Vec<(&'e Expr, u32)>>,
+    /// The numbers of what several rules share.
+    shared: HashMap<*const Expr, u32>,
 }
 
 impl<'e> Parts<'e> {
@@ -345,6 +347,11 @@ impl<'e> Parts<'e> {
         flatten(condition, &mut flat);
         let mut numbers = Vec::with_capacity(flat.len());
         for part in flat {
+            let shared = if let Expr::Not(part) = part { Some(Arc::as_ptr(part)) } else { None };
+            if let Some(number) = shared.and_then(|place| self.shared.get(&place)) {
+                numbers.push(*number);
+                continue;
+            }
             let alike = self.known.entry(part.rough_hash()).or_default();
             if let Some((_, number)) = alike.iter().find(|(known, _)| known.says_the_same(part)) {
                 numbers.push(*number);
@@ -358,6 +365,7 @@ impl<'e> Parts<'e> {
             self.conditions.push(compiled);
             self.said.push(part);
             alike.push((part, number));
+            self.shared.extend(shared.map(|place| (place, number)));
             numbers.push(number);
         }
         numbers.sort_by_key(|number| self.conditions[*number as usize].cost());

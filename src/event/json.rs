@@ -332,7 +332,7 @@ impl<'a> InOrder<'a> {
     #[inline(always)]
     pub fn take<const N: usize>(&mut self, name: &[u8; N]) -> Option<Raw> {
         let doc = self.members.doc;
-        if doc.text.get(self.key_at..)?.first_chunk::<N>()? != name {
+        if !same(doc.text.get(self.key_at..)?.first_chunk::<N>()?, name) {
             return None;
         }
         let at = self.key_at + N;
@@ -348,7 +348,7 @@ impl<'a> InOrder<'a> {
     #[inline(always)]
     pub fn pass<const N: usize>(&mut self, members: &[u8; N]) -> Option<usize> {
         let start = self.key_at;
-        if self.members.doc.text.get(start..)?.first_chunk::<N>()? != members {
+        if !same(self.members.doc.text.get(start..)?.first_chunk::<N>()?, members) {
             return None;
         }
         self.members.first = false;
@@ -384,6 +384,15 @@ impl<'a> InOrder<'a> {
     pub fn rest(self) -> Members<'a> {
         self.members
     }
+}
+
+/// Whether both are the same. Names are asked for at every event: long ones are compared eight bytes at a time rather than by
+/// a call.
+#[inline(always)]
+fn same<const N: usize>(one: &[u8; N], other: &[u8; N]) -> bool {
+    let ((one, tail), (other, other_tail)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    let differ = |one: &[u8; 8], other: &[u8; 8]| u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other);
+    one.iter().zip(other).fold(0, |any, (one, other)| any | differ(one, other)) == 0 && tail == other_tail
 }
 
 /// Iterator over the elements of an array. After an error it ends.

@@ -1,5 +1,7 @@
 //! Named selections and their condition (the `detection` of a rule, a filter, or an array block) to one expression.
 
+use std::sync::Arc;
+
 use super::Placeholders;
 use super::condition::{self, Condition};
 use super::diagnostic::{Report, did_you_mean};
@@ -122,7 +124,7 @@ impl Reader<'_> {
             }
             Condition::And(parts) => self.lower_all(parts, node, selections).map(and),
             Condition::Or(parts) => self.lower_all(parts, node, selections).map(or),
-            Condition::Not(part) => Some(Expr::Not(Box::new(self.lower(part, node, selections)?))),
+            Condition::Not(part) => Some(Expr::Not(Arc::new(self.lower(part, node, selections)?))),
         }
     }
 
@@ -262,7 +264,7 @@ impl Reader<'_> {
             return None;
         }
         let test = |any_of: Vec<Op>| Expr::Test(Test { field: field.clone(), any_of, span });
-        let negated = |expr: Expr| if modifiers.negated { Expr::Not(Box::new(expr)) } else { expr };
+        let negated = |expr: Expr| if modifiers.negated { Expr::Not(Arc::new(expr)) } else { expr };
         if modifiers.all {
             Some(and(alternatives.into_iter().map(|ops| negated(test(ops))).collect()))
         } else {

@@ -3,7 +3,7 @@
 //! Sigma rules lower to [`Expr`] today; Falco's conditions are a second front end to the same type. An expression is
 //! evaluated over one event with three values: true, false, and *unknown* (a body it asks for was dropped).
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
@@ -23,8 +23,8 @@ pub enum Expr {
     And(Vec<Expr>),
     /// At least one part holds (false if there are none).
     Or(Vec<Expr>),
-    /// The part does not hold; unknown stays unknown.
-    Not(Box<Expr>),
+    /// The part does not hold; unknown stays unknown. Shared, because what filters exclude is a part of many rules.
+    Not(Arc<Expr>),
     /// A test of one field.
     Test(Test),
     /// Tests bound to one member of an array.
@@ -40,7 +40,7 @@ impl Expr {
         match (self, other) {
             (Expr::Const(mine), Expr::Const(theirs)) => mine == theirs,
             (Expr::And(mine), Expr::And(theirs)) | (Expr::Or(mine), Expr::Or(theirs)) => all(mine, theirs),
-            (Expr::Not(mine), Expr::Not(theirs)) => mine.says_the_same(theirs),
+            (Expr::Not(mine), Expr::Not(theirs)) => Arc::ptr_eq(mine, theirs) || mine.says_the_same(theirs),
             (Expr::Test(mine), Expr::Test(theirs)) => mine.field == theirs.field && mine.any_of == theirs.any_of,
             (Expr::Each(mine), Expr::Each(theirs)) => {
                 (&mine.field, mine.quantifier) == (&theirs.field, theirs.quantifier)
@@ -52,12 +52,12 @@ impl Expr {
 
     /// A hash that is the same for conditions that say the same, and mostly differs for others.
     pub fn rough_hash(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = foldhash::fast::FixedState::default().build_hasher();
         self.feed(&mut hasher);
         hasher.finish()
     }
 
-    fn feed(&self, hasher: &mut DefaultHasher) {
+    fn feed(&self, hasher: &mut impl Hasher) {
         std::mem::discriminant(self).hash(hasher);
         match self {
             Expr::Const(value) => value.hash(hasher),
