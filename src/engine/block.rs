@@ -26,6 +26,11 @@ impl Block {
         })
     }
 
+    /// Whether it holds only if some member does.
+    pub(super) fn wants_a_member(&self) -> bool {
+        matches!(self.quantifier, Quantifier::Any)
+    }
+
     /// A rank for ordering.
     pub(super) fn cost(&self) -> u32 {
         field_cost(&self.field) + 10

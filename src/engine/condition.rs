@@ -339,6 +339,11 @@ impl Check {
         field_cost(&self.field) + if has_patterns { 3 } else { 0 }
     }
 
+    /// Whether it holds if the field is absent.
+    pub(super) fn holds_for_nothing(&self) -> bool {
+        self.absent
+    }
+
     /// Whether it asks for the client's address, and for the networks that it is in, if for anything of it.
     pub(super) fn is_of_client(&self) -> bool {
         let of_client = self.field.root == Root::Derived(Derived::ClientIp) && self.field.path.0.is_empty();

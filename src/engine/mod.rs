@@ -13,6 +13,7 @@ mod keywords;
 pub mod lookup;
 pub mod matches;
 pub mod necessary;
+mod needed;
 mod needles;
 mod networks;
 mod patterns;

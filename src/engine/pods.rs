@@ -13,6 +13,7 @@ use foldhash::fast::RandomState;
 
 use super::condition::Verdict;
 use super::index::{has, set};
+use super::needed::Needed;
 use crate::event::view::Event;
 use crate::event::walk::Missing;
 
@@ -50,19 +51,20 @@ impl Pods {
         self.now = Now::Unasked;
     }
 
-    /// What was said of the event's pod by the part with this number, of so many, and why it is unknown; `deed` is the hash
-    /// of what was done.
+    /// What was said of the event's pod by the part with this number, of these, and why it is unknown; `deed` is the hash
+    /// of what was done. All parts that a new pod has not the keys for are known at once.
     pub fn recall(
         &mut self,
         event: &Event<'_>,
         deed: Option<u64>,
         number: u32,
-        parts: usize,
+        parts: &[Needed],
     ) -> Option<(Verdict, Missing)> {
         let (key, missing) = self.key(event, deed)?;
-        let place = self.place(key)?;
-        let words = self.verdicts.get(place * words(parts)..)?;
-        let (judged, held) = words.split_at_checked(words_of_one(parts))?;
+        if !self.is_known(key) {
+            self.meet(event, key, missing, parts)?;
+        }
+        let (judged, held) = self.words(key, parts)?.split_at(words_of_one(parts));
         match (has(judged, number as usize), has(held, number as usize)) {
             (false, false) => None,
             (false, true) => Some((Verdict::Unknown, missing)),
@@ -77,7 +79,7 @@ impl Pods {
         event: &Event<'_>,
         deed: Option<u64>,
         number: u32,
-        parts: usize,
+        parts: &[Needed],
         (verdict, doubt): (Verdict, Missing),
     ) {
         let Some((key, missing)) = self.key(event, deed) else { return };
@@ -86,14 +88,10 @@ impl Pods {
             Verdict::True | Verdict::False if !doubt.any() => (true, verdict == Verdict::True),
             _ => return,
         };
-        self.keys.resize(PODS, 0);
-        self.verdicts.resize(PODS * words(parts), 0);
-        let at = key as usize % PODS;
-        let Some(words) = self.verdicts.get_mut(at * words(parts)..(at + 1) * words(parts)) else { return };
-        if self.keys[at] != key {
-            self.keys[at] = key;
-            words.fill(0);
+        if !self.is_known(key) {
+            self.begin_pod(key, parts);
         }
+        let Some(words) = self.words(key, parts) else { return };
         let (judged, held) = words.split_at_mut(words_of_one(parts));
         if known {
             set(judged, number as usize);
@@ -103,9 +101,37 @@ impl Pods {
         }
     }
 
-    fn place(&self, key: u64) -> Option<usize> {
+    /// Notes what the keys of a pod rule out; `None` if that cannot be told.
+    fn meet(&mut self, event: &Event<'_>, key: u64, missing: Missing, parts: &[Needed]) -> Option<()> {
+        if missing.any() {
+            return None;
+        }
+        let keys = event.pod_keys()?;
+        self.begin_pod(key, parts);
+        let (judged, _) = self.words(key, parts)?.split_at_mut(words_of_one(parts));
+        let ruled_out = parts.iter().enumerate().filter(|(_, part)| !part.may_hold(keys));
+        ruled_out.for_each(|(number, _)| set(judged, number));
+        Some(())
+    }
+
+    fn is_known(&self, key: u64) -> bool {
+        self.keys.get(key as usize % PODS) == Some(&key)
+    }
+
+    /// Gives the pod its place, of which nothing is known.
+    fn begin_pod(&mut self, key: u64, parts: &[Needed]) {
+        self.keys.resize(PODS, 0);
+        self.verdicts.resize(PODS * words(parts), 0);
+        self.keys[key as usize % PODS] = key;
+        if let Some(words) = self.words(key, parts) {
+            words.fill(0);
+        }
+    }
+
+    /// Which parts were judged to be true or false at the pod's place, and, behind them, which are true or else unknown.
+    fn words(&mut self, key: u64, parts: &[Needed]) -> Option<&mut [u64]> {
         let at = key as usize % PODS;
-        (*self.keys.get(at)? == key).then_some(at)
+        self.verdicts.get_mut(at * words(parts)..(at + 1) * words(parts))
     }
 
     fn key(&mut self, event: &Event<'_>, deed: Option<u64>) -> Option<(u64, Missing)> {
@@ -126,12 +152,12 @@ impl Pods {
 }
 
 /// Words that a bit for each of the parts takes.
-fn words_of_one(parts: usize) -> usize {
-    parts.div_ceil(64)
+fn words_of_one(parts: &[Needed]) -> usize {
+    parts.len().div_ceil(64)
 }
 
 /// Words that a pod takes.
-fn words(parts: usize) -> usize {
+fn words(parts: &[Needed]) -> usize {
     2 * words_of_one(parts)
 }
 
@@ -160,14 +186,14 @@ mod tests {
             Missing { partial: true, ..Missing::default() },
             Missing { malformed: true, ..Missing::default() },
         );
-        let mut pods = Pods::default();
+        let (mut pods, parts) = (Pods::default(), vec![Needed::default(); 70]);
         let mut seen = |text: &str, deed: Option<u64>, note: Option<(u32, Verdict, Missing)>| {
             with_event(text, |event| {
                 pods.begin();
                 if let Some((number, verdict, doubt)) = note {
-                    pods.note(event, deed, number, 70, (verdict, doubt));
+                    pods.note(event, deed, number, &parts, (verdict, doubt));
                 }
-                [0, 1, 69].map(|number| pods.recall(event, deed, number, 70))
+                [0, 1, 69].map(|number| pods.recall(event, deed, number, &parts))
             })
         };
         let (spec, other) = (r#"{"hostPID":true}"#, r#"{"hostPID":false}"#);

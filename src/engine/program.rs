@@ -14,6 +14,7 @@ use super::captures::CaptureTable;
 use super::condition::{Condition, Doubt, Verdict};
 use super::facets::{Alike, Cache, FACETS, Facet};
 use super::index::{Bits, Index, has, ones, set, unset};
+use super::needed::Needed;
 use super::needles::{Found, Needles};
 use super::pods::Pods;
 use super::sightings;
@@ -43,8 +44,8 @@ pub struct Program {
     needles: Needles,
     /// Per part: its number among those that follow from the pod and the deed.
     of_pod: Vec<Option<u32>>,
-    /// How many of these there are.
-    pod_parts: usize,
+    /// What keys each of these needs.
+    pod_parts: Vec<Needed>,
     /// The parts that are judged by themselves: no word, pod or alternative is known of them.
     plain: Bits,
     /// Per facet: the parts that have a test of it, with the rules they belong to.
@@ -131,7 +132,12 @@ impl Program {
         (0..parts.len()).filter(is_plain).for_each(|part| set(&mut plain, part));
         Ok(Program {
             plain,
-            pod_parts: of_pod.iter().flatten().count(),
+            pod_parts: parts
+                .iter()
+                .zip(&of_pod)
+                .filter(|(_, of_pod)| of_pod.is_some())
+                .map(|(part, _)| Needed::of(part))
+                .collect(),
             of_pod,
             needles,
             set: rule_set,
@@ -285,7 +291,7 @@ impl Program {
             return ruled_out;
         }
         if let Some(number) = self.of_pod[part]
-            && let Some(verdict) = pods.recall(event, alike.deed, number, self.pod_parts)
+            && let Some(verdict) = pods.recall(event, alike.deed, number, &self.pod_parts)
         {
             return verdict;
         }
@@ -293,7 +299,7 @@ impl Program {
         let verdict = self.branches.judge(part, &self.parts[part], event, settled, &doubt);
         let verdict = (verdict, doubt.get());
         if let Some(number) = self.of_pod[part] {
-            pods.note(event, alike.deed, number, self.pod_parts, verdict);
+            pods.note(event, alike.deed, number, &self.pod_parts, verdict);
         }
         verdict
     }

@@ -63,6 +63,11 @@ impl Asked {
         let segments = parts.flat_map(|part| part.split('.')).filter(|segment| !segment.is_empty());
         Asked(segments.map(|segment| Mark::of(segment.as_bytes()).0).collect())
     }
+
+    /// The keys of both paths.
+    pub fn and(&self, other: &Asked) -> Asked {
+        Asked(self.0.iter().chain(&other.0).copied().collect())
+    }
 }
 
 impl KeySet {

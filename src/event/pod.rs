@@ -140,11 +140,15 @@ impl<'a> Event<'a> {
             Root::Derived(Derived::Containers) => self.all_containers().1,
             _ => return None,
         };
-        let keys = (*self.kept.pod_keys.get_or_init(|| self.keys_of_pod()))?;
+        let keys = self.pod_keys()?;
         (!keys.may_hold(&field.asked)).then_some(missing)
     }
 
     /// The keys that stand in the pod's specs; `None` if that cannot be told for sure.
+    pub fn pod_keys(&self) -> Option<&'a KeySet> {
+        *self.kept.pod_keys.get_or_init(|| self.keys_of_pod())
+    }
+
     fn keys_of_pod(&self) -> Option<&'a KeySet> {
         let mut keys = KeySet::default();
         for node in self.pod_specs().0 {

@@ -7,7 +7,7 @@ const GENERATION_MAX: usize = (1 << 18) / 8 * 7;
 
 /// The requests seen last: two generations, the older of which is dropped when the younger is full. A repeat that comes
 /// more than about 230,000 requests later counts as a new request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Requests {
     young: HashTable<u64>,
     old: HashTable<u64>,
@@ -15,6 +15,13 @@ pub struct Requests {
     pub new: u64,
     /// Events whose request and stage were seen before.
     pub duplicates: u64,
+}
+
+impl Default for Requests {
+    /// With all the room that a generation takes: memory that nothing is put into costs nothing, and to grow costs time.
+    fn default() -> Self {
+        Requests { young: HashTable::with_capacity(GENERATION_MAX), old: HashTable::new(), new: 0, duplicates: 0 }
+    }
 }
 
 impl Requests {

@@ -11,7 +11,7 @@ use hashbrown::hash_table::Entry;
 use smallvec::SmallVec;
 
 use super::plan::{Kind, Plan};
-use super::state::{Fed, Group, Verdict};
+use super::state::{Fed, Group, Verdict, behind};
 use super::{Settings, WindowStats};
 
 /// States in a block.
@@ -158,17 +158,23 @@ impl Groups {
     fn sweep(&mut self, plan: &Plan, index: usize, now: i64, stats: &mut WindowStats) {
         let Groups { places, kept, numbers, .. } = self;
         let before = places.len();
+        // What is left, and what comes now, is not over before.
+        let mut next_over = behind(now, plan.timespan);
         places.retain(|Known { place, .. }| {
-            let over = kept.get(*place).is_none_or(|k| k.group.is_over(plan, now));
+            let over_from = kept.get(*place).map_or(i64::MIN, |k| k.group.over_from(plan, now));
+            let over = now >= over_from;
             if over {
                 *numbers -= kept.get_mut(*place).and_then(|k| k.group.numbers()).map_or(0, |held| held.len());
                 kept.free(*place);
+            } else {
+                next_over = next_over.min(over_from);
             }
             !over
         });
         stats.live_keys[index] -= (before - places.len()) as u64;
-        // Twice in a timespan: each group is looked at a few times for every match of it.
-        self.next_sweep = now.saturating_add(plan.timespan / 2).saturating_add(1);
+        // Half a timespan later, so that each group is looked at a few times for every match of it, and outlives its time by
+        // no more than that.
+        self.next_sweep = next_over.saturating_add(plan.timespan / 2);
     }
 }
 

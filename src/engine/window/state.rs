@@ -146,11 +146,11 @@ impl Group {
         }
     }
 
-    /// Whether this state is, from `now` on, as good as none.
-    pub(super) fn is_over(&self, plan: &Plan, now: i64) -> bool {
+    /// From when on this state is as good as none, as seen from `now`.
+    pub(super) fn over_from(&self, plan: &Plan, now: i64) -> i64 {
         match self {
-            Group::One(one) => now.saturating_sub(one.time) > plan.timespan,
-            Group::Whole(whole) => whole.is_over(plan, now),
+            Group::One(one) => behind(one.time, plan.timespan),
+            Group::Whole(whole) => whole.over_from(plan, now),
         }
     }
 }
@@ -251,7 +251,7 @@ impl Whole {
         })
     }
 
-    fn is_over(&self, plan: &Plan, now: i64) -> bool {
+    fn over_from(&self, plan: &Plan, now: i64) -> i64 {
         let last = match &self.shape {
             Shape::Events(slots) => slots.back().map_or(NEVER, |s| s.0),
             Shape::Values(values) => values.last().map_or(NEVER, |v| v.1.0),
@@ -261,8 +261,13 @@ impl Whole {
             Shape::Ordered(chain) => chain.alive(now).max(self.last_held),
         };
         // Whatever holds next begins anew then, so `realert` does not matter.
-        now.saturating_sub(last) > plan.timespan && now.saturating_sub(self.last_fired) >= plan.suppress
+        behind(last, plan.timespan).max(self.last_fired.saturating_add(plan.suppress))
     }
+}
+
+/// The first moment that is more than a timespan later.
+pub(super) fn behind(time: i64, timespan: i64) -> i64 {
+    time.saturating_add(timespan).saturating_add(1)
 }
 
 impl Shape {
