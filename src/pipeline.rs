@@ -324,9 +324,7 @@ impl Sequencer<'_, '_> {
     }
 
     fn take(&mut self, batch: &Batch, mut result: BatchResult) -> Result<(), PipelineError> {
-        for fingerprint in result.seen.drain(..) {
-            self.requests.see(fingerprint);
-        }
+        self.requests.see(&result.seen);
         let observer = &mut *self.observer;
         let mut failed = None;
         self.summary.add(batch, &result, |input, at, raw| {

@@ -387,7 +387,7 @@ fn cut(text: &str, max: usize) -> &str {
 }
 
 /// Adds a text behind its length.
-#[inline]
+#[inline(always)]
 fn put(bytes: &mut Vec<u8>, text: Option<&str>) {
     match text.map(enough) {
         Some(text) => {

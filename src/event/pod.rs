@@ -1,6 +1,7 @@
 //! The pod that a workload is about, wherever the workload keeps it: its spec, its containers, its annotations.
 
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use super::json::{Kind, Raw};
 use super::keys::KeySet;
@@ -11,9 +12,29 @@ use super::walk::{Missing, Node, Visit, first_segment, unescape_segment};
 /// Objects and arrays nested deeper than pods ever are.
 const NESTED_MAX: u32 = 32;
 
-/// Where a kind of object keeps its pod (the list of the Pod Security admission's extractor); empty for a pod itself.
-fn template_of(resource: Option<&str>, subresource: &str) -> Option<&'static str> {
-    Some(match (resource?, subresource) {
+/// Where a kind of object keeps its pod.
+struct Place {
+    template: &'static str,
+    spec: Path,
+    annotations: Path,
+}
+
+/// All such places. A pod is looked for in every request that writes a workload.
+static PLACES: LazyLock<[Place; 4]> = LazyLock::new(|| {
+    ["", "template.", "spec.template.", "spec.jobTemplate.spec.template."].map(|template| Place {
+        template,
+        spec: Path::parse(&format!("{template}spec")),
+        annotations: Path::parse(&format!("{template}metadata.annotations")),
+    })
+});
+
+/// The lists of containers in a pod's spec.
+static CONTAINERS: LazyLock<[Path; 3]> =
+    LazyLock::new(|| ["containers", "initContainers", "ephemeralContainers"].map(Path::parse));
+
+/// Where a kind of object keeps its pod (the list of the Pod Security admission's extractor).
+fn place_of(resource: Option<&str>, subresource: &str) -> Option<&'static Place> {
+    let template = match (resource?, subresource) {
         ("pods", "" | "ephemeralcontainers" | "resize") => "",
         ("podtemplates", "") => "template.",
         ("deployments" | "daemonsets" | "statefulsets" | "replicasets" | "replicationcontrollers" | "jobs", "") => {
@@ -21,22 +42,22 @@ fn template_of(resource: Option<&str>, subresource: &str) -> Option<&'static str
         }
         ("cronjobs", "") => "spec.jobTemplate.spec.template.",
         _ => return None,
-    })
+    };
+    PLACES.iter().find(|place| place.template == template)
 }
 
 impl<'a> Event<'a> {
-    /// Shows `visit` what stands at `path` of the pod that the request writes.
-    fn in_pod(&self, path: &str, visit: &mut Visit<'_, 'a>) -> Missing {
-        let Some(template) = template_of(self.resource(), self.subresource().unwrap_or("")) else {
+    /// Shows `visit` what stands at a path of the pod that the request writes.
+    fn in_pod(&self, path: fn(&Place) -> &Path, visit: &mut Visit<'_, 'a>) -> Missing {
+        let Some(place) = place_of(self.resource(), self.subresource().unwrap_or("")) else {
             return Missing::default();
         };
         if !matches!(self.verb(), Some("create" | "update" | "patch")) {
             return Missing::default();
         }
-        let path = Path::parse(&format!("{template}{path}"));
         let mut seen = false;
         let mut missing = self.object(&mut |node| {
-            self.walk(node, &path, &mut |found| {
+            self.walk(node, path(place), &mut |found| {
                 seen = true;
                 visit(found)
             })
@@ -54,7 +75,7 @@ impl<'a> Event<'a> {
     }
 
     fn pod_specs(&self) -> (&'a [Node<'a>], Missing) {
-        *self.kept.pod_specs.get_or_init(|| self.keep(|event, visit| event.in_pod("spec", visit)))
+        *self.kept.pod_specs.get_or_init(|| self.keep(|event, visit| event.in_pod(|place| &place.spec, visit)))
     }
 
     /// The pod's spec as it stands in the event, nothing if there is none, and what is missing of it; `None` if there are
@@ -82,8 +103,8 @@ impl<'a> Event<'a> {
 
     fn find_containers(&self, visit: &mut Visit<'_, 'a>) -> Missing {
         self.pod_spec(&mut |spec| {
-            for list in ["containers", "initContainers", "ephemeralContainers"] {
-                self.walk(spec, &Path::parse(list), &mut |members| self.each(members, visit))?;
+            for list in &*CONTAINERS {
+                self.walk(spec, list, &mut |members| self.each(members, visit))?;
             }
             ControlFlow::Continue(())
         })
@@ -103,7 +124,7 @@ impl<'a> Event<'a> {
 
     /// The pod's annotations, each as `key=value`: some keys end with the name of a container, which no path can say.
     pub(super) fn pod_annotations(&self, visit: &mut Visit<'_, 'a>) -> Missing {
-        self.in_pod("metadata.annotations", &mut |node| match node {
+        self.in_pod(|place| &place.annotations, &mut |node| match node {
             Node::Json(raw) | Node::Patch { pointer: "", value: raw } => self.each_annotation(raw, visit),
             Node::Patch { pointer, value } => match first_segment(pointer) {
                 (key, "") => self.annotation_text(&unescape_segment(key), value, visit),

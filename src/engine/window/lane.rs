@@ -328,12 +328,14 @@ impl Lane {
         let mut due = std::mem::take(&mut shared.due);
         let Shared { stats, set, plans, .. } = &mut *shared;
         stats.buffered -= due.len() as u64;
+        let key = |m: &Match| Key::new(m.rule, &m.identity, m.long_running);
+        self.seen.expect(due.iter().map(|item| key(&item.matched)));
         due.retain_mut(|item| {
             let m = &item.matched;
             if plans.is_sighting(m.rule) {
                 return true;
             }
-            let sight = self.seen.release(Key::new(m.rule, &m.identity, m.long_running), item.time, stats);
+            let sight = self.seen.release(key(m), item.time, stats);
             item.tells = sight == Sight::New && set.rules.get(m.rule as usize).is_some_and(|r| r.alerts);
             stats.duplicate_matches += u64::from(sight == Sight::Known);
             sight != Sight::Known

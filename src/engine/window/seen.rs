@@ -44,6 +44,11 @@ impl Seen {
         self.entries.len() * 16
     }
 
+    /// Has what is known of these fetched, so that it need not be waited for one after the other.
+    pub(super) fn expect(&self, keys: impl Iterator<Item = Key>) {
+        std::hint::black_box(keys.filter(|key| self.entries.contains_key(&key.hash)).count());
+    }
+
     /// A match is released into windows at time `at` (which never goes back): what was known of it before.
     pub(super) fn release(&mut self, key: Key, at: i64, stats: &mut WindowStats) -> Sight {
         self.see(&key, at, false, stats)
