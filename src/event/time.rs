@@ -32,7 +32,7 @@ pub fn format_micros(micros: i64) -> String {
             put(14..16, second / 60 % 60);
             put(17..19, second % 60);
             put(20..26, micros_left);
-            text.iter().map(|byte| char::from(*byte)).collect()
+            std::str::from_utf8(&text).map_or_else(|_| format_any(micros), str::to_owned)
         }
         None => format_any(micros),
     }

@@ -160,7 +160,10 @@ impl BlockReader {
             if !more && !one_long_line {
                 return self.last_block(buf, oversized);
             }
-            if let Some(cut) = document_boundary(&buf) {
+            // What is one line so far is more likely long than a row of documents: those are looked for once it has grown.
+            let is_small = buf.len() <= self.limits.block_bytes.min(record);
+            let boundary = if is_small && memchr(b'\n', &buf).is_none() { None } else { document_boundary(&buf) };
+            if let Some(cut) = boundary {
                 return self.split(buf, cut, oversized);
             }
             if buf.len() <= record {
