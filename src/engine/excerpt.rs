@@ -236,8 +236,8 @@ fn of_token(text: &str) -> Option<u128> {
     }
     let is_upper = |byte: &u8| byte.wrapping_sub(b'A') < 6;
     let upper: u8 = digits.iter().map(|byte| u8::from(is_upper(byte))).sum();
-    let halves = digits.as_chunks::<8>().0.iter().map(|eight| u128::from(hex8(eight)));
-    (upper == 0).then(|| halves.fold(0, |hash, eight| hash << 32 | eight))
+    let quarters = digits.as_chunks::<8>().0.iter().map(|eight| u128::from(hex8(eight)));
+    (upper == 0).then(|| quarters.fold(0, |hash, quarter| hash << 32 | quarter))
 }
 
 /// Eight hexadecimal digits as the number they are, all at once.

@@ -124,20 +124,18 @@ impl Program {
         let branches = Branches::new(&parts);
         let addresses = Addresses::new(&parts, &rules_of, (index.words(), branches.words()));
         let quanta = sightings::quanta(&rule_set);
-        let mut numbers = 0u32..;
-        let of_pod: Vec<Option<u32>> =
-            parts.iter().map(|part| part.is_of_pod().then(|| numbers.next()).flatten()).collect();
+        let mut pod_parts = Vec::new();
+        let mut number_of = |part: &Condition| {
+            pod_parts.push(Needed::of(part));
+            pod_parts.len() as u32 - 1
+        };
+        let of_pod: Vec<Option<u32>> = parts.iter().map(|part| part.is_of_pod().then(|| number_of(part))).collect();
         let mut plain = vec![0; parts.len().div_ceil(64)];
         let is_plain = |part: &usize| of_pod[*part].is_none() && !needles.concern(*part) && !branches.concern(*part);
         (0..parts.len()).filter(is_plain).for_each(|part| set(&mut plain, part));
         Ok(Program {
             plain,
-            pod_parts: parts
-                .iter()
-                .zip(&of_pod)
-                .filter(|(_, of_pod)| of_pod.is_some())
-                .map(|(part, _)| Needed::of(part))
-                .collect(),
+            pod_parts,
             of_pod,
             needles,
             set: rule_set,

@@ -183,11 +183,7 @@ impl<'a> Doc<'a> {
     /// # Errors
     /// As [`Doc::string`].
     pub fn string_in(&self, raw: Raw, arena: &'a Bump) -> Result<&'a str, Flaw> {
-        let inner = &self.text[raw.start + 1..raw.end - 1];
-        match memchr::memchr(b'\\', inner) {
-            None => std::str::from_utf8(inner).map_err(|_| Flaw::Utf8),
-            Some(_) => unescape_in(inner, arena),
-        }
+        self.resolved(raw, |inner| unescape_in(inner, arena))
     }
 
     /// The text of the string at `raw` if it stands there as it is, without escapes.
@@ -204,11 +200,20 @@ impl<'a> Doc<'a> {
 
     #[cold]
     fn unescaped(&self, raw: Raw) -> Result<Cow<'a, str>, Flaw> {
+        self.resolved(raw, |inner| unescape(inner).map(Cow::Owned))
+    }
+
+    /// The inside of the string at `raw`, by `unescape` if there is any escape in it.
+    fn resolved<T: From<&'a str>>(
+        &self,
+        raw: Raw,
+        unescape: impl FnOnce(&'a [u8]) -> Result<T, Flaw>,
+    ) -> Result<T, Flaw> {
         let inner = &self.text[raw.start + 1..raw.end - 1];
-        if memchr::memchr(b'\\', inner).is_none() {
-            return std::str::from_utf8(inner).map(Cow::Borrowed).map_err(|_| Flaw::Utf8);
+        match memchr::memchr(b'\\', inner) {
+            None => std::str::from_utf8(inner).map(T::from).map_err(|_| Flaw::Utf8),
+            Some(_) => unescape(inner),
         }
-        unescape(inner).map(Cow::Owned)
     }
 
     /// The name of the member whose key stands at `raw`, escapes resolved.
@@ -361,7 +366,7 @@ impl<'a> InOrder<'a> {
     #[inline(always)]
     pub fn object<const N: usize>(&self, name: &[u8; N]) -> Option<usize> {
         let (text, at) = (self.members.doc.text, self.key_at + N);
-        (text.get(self.key_at..)?.first_chunk::<N>()? == name && text.get(at) == Some(&b'{')).then_some(at)
+        (same(text.get(self.key_at..)?.first_chunk::<N>()?, name) && text.get(at) == Some(&b'{')).then_some(at)
     }
 
     #[inline(never)]

@@ -50,18 +50,17 @@ fn format_any(micros: i64) -> String {
 /// eight bytes are read at a time, and there is no branch between them.
 fn fast(text: &[u8]) -> Option<i64> {
     let text: &[u8; 27] = text.try_into().ok()?;
-    let [date, (day, odd_day), (second, odd_second), (micros, odd_micros)] = [
+    let [(date, odd_date), (day, odd_day), (second, odd_second), (micros, odd_micros)] = [
         pairs(text, 0, b"0000-00-"),
         pairs(text, 8, b"00T00:00"),
         pairs(text, 16, b":00.0000"),
         pairs(text, 19, b".000000Z"),
     ];
     let pair = |pairs: u64, at: u32| (pairs >> (8 * at) & 0xff) as i64;
-    let (year, month, hour, minute) =
-        (pair(date.0, 0) * 100 + pair(date.0, 2), pair(date.0, 5), pair(day, 3), pair(day, 6));
+    let (year, month, hour, minute) = (pair(date, 0) * 100 + pair(date, 2), pair(date, 5), pair(day, 3), pair(day, 6));
     let (day, second) = (pair(day, 0), pair(second, 1));
     let micros = (pair(micros, 1) * 100 + pair(micros, 3)) * 100 + pair(micros, 5);
-    if date.1 | odd_day | odd_second | odd_micros || hour > 23 || minute > 59 || second > 59 {
+    if odd_date | odd_day | odd_second | odd_micros || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let days = days_since_epoch(year, month, day)?;

@@ -210,9 +210,7 @@ impl<'a> Event<'a> {
         if self.doc.kind(raw) != Kind::String {
             return None;
         }
-        let [first, second] = &self.plain;
-        let is_plain =
-            raw.end <= first.end && raw.start >= first.start || raw.end <= second.end && raw.start >= second.start;
+        let is_plain = self.plain.iter().any(|plain| plain.start <= raw.start && raw.end <= plain.end);
         let text = if is_plain { self.doc.verbatim(raw) } else { self.doc.plain(raw) };
         text.or_else(|| self.escaped_text(raw))
     }

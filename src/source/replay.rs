@@ -156,13 +156,14 @@ impl BlockReader {
         let mut oversized = Vec::new();
         loop {
             let more = self.fill(&mut buf, target);
-            let one_long_line = buf.len() > record && memchr(b'\n', &buf).is_none();
-            if !more && !one_long_line {
+            let is_one_line = memchr(b'\n', &buf).is_none();
+            let is_long_line = is_one_line && buf.len() > record;
+            if !more && !is_long_line {
                 return self.last_block(buf, oversized);
             }
             // What is one line so far is more likely long than a row of documents: those are looked for once it has grown.
             let is_small = buf.len() <= self.limits.block_bytes.min(record);
-            let boundary = if is_small && memchr(b'\n', &buf).is_none() { None } else { document_boundary(&buf) };
+            let boundary = if is_small && is_one_line { None } else { document_boundary(&buf) };
             if let Some(cut) = boundary {
                 return self.split(buf, cut, oversized);
             }
