@@ -1,5 +1,10 @@
 //! The alert: what a user reads when a rule or a correlation fired. Pure: a firing and names in, a value out.
 
+mod line;
+
+pub use line::Lines;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -139,9 +144,15 @@ fn meta_of<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Meta>, D::Error> {
     }))
 }
 
+impl RuleInfo<'_> {
+    fn of(meta: &Meta) -> RuleInfo<'_> {
+        let Meta { id, reference, title, level, tags, .. } = meta;
+        RuleInfo { id, reference: reference.as_deref(), title, level: *level, tags }
+    }
+}
+
 fn rule_info<S: Serializer>(meta: &Meta, serializer: S) -> Result<S::Ok, S::Error> {
-    let Meta { id, reference, title, level, tags, .. } = meta;
-    RuleInfo { id, reference: reference.as_deref(), title, level: *level, tags }.serialize(serializer)
+    RuleInfo::of(meta).serialize(serializer)
 }
 
 /// The effective identity behind the deciding event.
@@ -342,39 +353,37 @@ fn id(firing: &Firing, names: &Names<'_>) -> String {
     format!("{:032x}", hash128(parts))
 }
 
-fn owned(text: &Option<Box<str>>) -> Option<String> {
-    text.as_ref().map(|t| t.to_string())
+fn some(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
-fn some(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
-fn who_what_how(e: Excerpt) -> (Actor, Target, Outcome) {
+fn who_what_how(e: Excerpt<'_>) -> (Actor, Target, Outcome) {
+    let owned = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
     let actor = Actor {
         username: e.username.into(),
-        groups: e.groups.into_iter().map(String::from).collect(),
-        impersonated_by: e.impersonated_by.map(String::from),
-        client_ip: e.client_ip.map(String::from),
-        user_agent: e.user_agent.map(String::from),
+        groups: e.groups.into_iter().map(Cow::into_owned).collect(),
+        impersonated_by: owned(e.impersonated_by),
+        client_ip: owned(e.client_ip),
+        user_agent: owned(e.user_agent),
     };
     let target = Target {
         verb: e.verb.into(),
-        resource: Some(String::from(e.resource)).filter(|resource| !resource.is_empty()),
-        subresource: e.subresource.map(String::from),
-        namespace: e.namespace.map(String::from),
-        name: e.name.map(String::from),
+        resource: some(&e.resource).map(str::to_owned),
+        subresource: owned(e.subresource),
+        namespace: owned(e.namespace),
+        name: owned(e.name),
         uri: e.uri.into(),
     };
-    (actor, target, Outcome { code: e.code, decision: e.decision.map(String::from) })
+    (actor, target, Outcome { code: e.code, decision: owned(e.decision) })
 }
 
-fn event(e: &Excerpt) -> EventInfo {
+fn event(e: &Excerpt<'_>) -> EventInfo {
+    let owned = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
     EventInfo {
         audit_id: e.audit_id.to_string(),
         time: format_micros(e.time),
         verb: e.verb.to_string(),
-        resource: some(&e.resource),
+        resource: some(&e.resource).map(str::to_owned),
         namespace: owned(&e.namespace),
         name: owned(&e.name),
         code: e.code,
@@ -382,34 +391,35 @@ fn event(e: &Excerpt) -> EventInfo {
 }
 
 /// One readable line: `Secrets listed: alice list secrets in kube-system (200)`.
-fn message(firing: &Firing, deciding: &Excerpt, rules: &RuleSet) -> String {
-    let title = &meta(firing.origin, rules).title;
-    let deed = deed(deciding);
-    let Origin::Correlation(index) = firing.origin else {
-        return format!("{title}: {deed}");
-    };
-    let counted = match &rules.correlations[index as usize].kind {
-        CorrelationKind::ValueCount(_, fields) => format!("distinct {}", fields.join(" + ")),
-        CorrelationKind::EventCount(_) | CorrelationKind::Numbers(..) | CorrelationKind::EventAbsence { .. } => {
-            "requests".to_owned()
+fn message(firing: &Firing, deciding: &Excerpt<'_>, rules: &RuleSet) -> String {
+    let mut out = String::with_capacity(256);
+    out += &meta(firing.origin, rules).title;
+    out += ": ";
+    if let Origin::Correlation(index) = firing.origin {
+        let counted = match &rules.correlations[index as usize].kind {
+            CorrelationKind::ValueCount(_, fields) => format!("distinct {}", fields.join(" + ")),
+            CorrelationKind::EventCount(_) | CorrelationKind::Numbers(..) | CorrelationKind::EventAbsence { .. } => {
+                "requests".to_owned()
+            }
+            CorrelationKind::NewValue { fields, .. } => format!("new {}", fields.join(" + ")),
+            CorrelationKind::Temporal(_) | CorrelationKind::TemporalOrdered => "steps".to_owned(),
+        };
+        out += &format!("{} {counted}", firing.count);
+        if let Some((from, to)) = firing.window {
+            out += &format!(" within {}", span(to - from));
         }
-        CorrelationKind::NewValue { fields, .. } => format!("new {}", fields.join(" + ")),
-        CorrelationKind::Temporal(_) | CorrelationKind::TemporalOrdered => "steps".to_owned(),
-    };
-    let mut out = format!("{title}: {} {counted}", firing.count);
-    if let Some((from, to)) = firing.window {
-        out += &format!(" within {}", span(to - from));
+        let group: Vec<String> = firing.group.iter().map(|(name, value)| format!("{name}={}", value.text)).collect();
+        if !group.is_empty() {
+            out += &format!(" for {}", group.join(", "));
+        }
+        out += "; last: ";
     }
-    let group: Vec<String> = firing.group.iter().map(|(name, value)| format!("{name}={}", value.text)).collect();
-    if !group.is_empty() {
-        out += &format!(" for {}", group.join(", "));
-    }
-    format!("{out}; last: {deed}")
+    deed(deciding, &mut out);
+    out
 }
 
 /// Who did what to what: `alice (impersonated by bob) get pods/exec web-0 in shop (101)`.
-fn deed(e: &Excerpt) -> String {
-    let mut out = String::with_capacity(128);
+fn deed(e: &Excerpt<'_>, out: &mut String) {
     let mut say = |parts: &[&str]| parts.iter().for_each(|part| out.push_str(part));
     say(&[if e.username.is_empty() { "(nobody)" } else { &e.username }]);
     if let Some(by) = &e.impersonated_by {
@@ -427,7 +437,6 @@ fn deed(e: &Excerpt) -> String {
         e.namespace.iter().filter(|n| !n.is_empty()).for_each(|ns| say(&[" in ", ns]));
     }
     e.code.iter().for_each(|code| say(&[" (", &code.to_string(), ")"]));
-    out
 }
 
 /// A length of time for people, in two units at most.

@@ -45,11 +45,11 @@ pub(crate) fn rules() -> RuleSet {
     RuleSet { rules: vec![rule], correlations: vec![correlation] }
 }
 
-fn trace(excerpt: Excerpt) -> Trace {
+fn trace(excerpt: Excerpt<'_>) -> Trace {
     excerpt.into()
 }
 
-fn excerpt() -> Excerpt {
+fn excerpt() -> Excerpt<'static> {
     Excerpt {
         audit_id: "a-1".into(),
         time: 1_795_462_229_041_592,

@@ -274,6 +274,8 @@ impl Hashes {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use proptest::prelude::*;
 
     use super::super::matches::Excerpt;
@@ -281,8 +283,8 @@ mod tests {
     use crate::event::walk::testing::with_event;
 
     /// The excerpt made at once, without a trace between.
-    fn excerpt(event: &Event<'_>) -> Excerpt {
-        let shown = |text: &str| -> Box<str> { redact::text(text).into() };
+    fn excerpt(event: &Event<'_>) -> Excerpt<'static> {
+        let shown = |text: &str| Cow::Owned(redact::text(text).into_owned());
         let maybe = |text: Option<&str>| text.map(shown);
         let mut groups = Vec::new();
         let _ = event.actor_groups(&mut |node| {
@@ -427,10 +429,11 @@ mod tests {
             r#"{"verb":"é","objectRef":{"name":""}}"#,
         ] {
             let (kept, _) = with_event(text, keep);
-            let (whole, listed) = (kept.excerpt(), Trace::from_brief(kept.time, kept.brief()).excerpt());
+            let brief = Trace::from_brief(kept.time, kept.brief());
+            let (whole, listed) = (kept.excerpt(), brief.excerpt());
             let told = Excerpt {
-                uri: Box::default(),
-                username: Box::default(),
+                uri: Cow::default(),
+                username: Cow::default(),
                 groups: Vec::new(),
                 impersonated_by: None,
                 client_ip: None,

@@ -1,5 +1,6 @@
 //! What leaves the matching stage: owned, small values. A match is one rule that held for one request.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use super::trace::{Captured, Trace};
@@ -43,43 +44,70 @@ pub struct Match {
 
 /// What an alert tells of an event: redacted, every text bounded. The journal stores it; new fields go to its end.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Excerpt {
+pub struct Excerpt<'a> {
     /// `auditID`.
-    pub audit_id: Box<str>,
+    pub audit_id: Cow<'a, str>,
     /// Event time in microseconds since the Unix epoch, as used in windows (0 if unknown).
     pub time: i64,
     /// Verb.
-    pub verb: Box<str>,
+    pub verb: Cow<'a, str>,
     /// `objectRef.resource`, empty if there is none.
-    pub resource: Box<str>,
+    pub resource: Cow<'a, str>,
     /// `objectRef.apiGroup`.
-    pub api_group: Option<Box<str>>,
+    pub api_group: Option<Cow<'a, str>>,
     /// `objectRef.subresource`.
-    pub subresource: Option<Box<str>>,
+    pub subresource: Option<Cow<'a, str>>,
     /// `objectRef.namespace`.
-    pub namespace: Option<Box<str>>,
+    pub namespace: Option<Cow<'a, str>>,
     /// `objectRef.name`.
-    pub name: Option<Box<str>>,
+    pub name: Option<Cow<'a, str>>,
     /// `requestURI`.
-    pub uri: Box<str>,
+    pub uri: Cow<'a, str>,
     /// The effective username (`k8s.actor.username`).
-    pub username: Box<str>,
+    pub username: Cow<'a, str>,
     /// The effective groups.
-    pub groups: Vec<Box<str>>,
+    pub groups: Vec<Cow<'a, str>>,
     /// The authenticated user behind an impersonation.
-    pub impersonated_by: Option<Box<str>>,
+    pub impersonated_by: Option<Cow<'a, str>>,
     /// `k8s.clientIP`.
-    pub client_ip: Option<Box<str>>,
+    pub client_ip: Option<Cow<'a, str>>,
     /// `userAgent`.
-    pub user_agent: Option<Box<str>>,
+    pub user_agent: Option<Cow<'a, str>>,
     /// `responseStatus.code`.
     pub code: Option<i64>,
     /// `k8s.decision`.
-    pub decision: Option<Box<str>>,
+    pub decision: Option<Cow<'a, str>>,
     /// Index of the input it came from.
     pub source: SourceId,
     /// Byte offset of its document in the input (after decompression).
     pub offset: u64,
+}
+
+impl Excerpt<'_> {
+    /// The same, on its own.
+    pub fn into_owned(self) -> Excerpt<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Excerpt {
+            audit_id: own(self.audit_id),
+            time: self.time,
+            verb: own(self.verb),
+            resource: own(self.resource),
+            api_group: self.api_group.map(own),
+            subresource: self.subresource.map(own),
+            namespace: self.namespace.map(own),
+            name: self.name.map(own),
+            uri: own(self.uri),
+            username: own(self.username),
+            groups: self.groups.into_iter().map(own).collect(),
+            impersonated_by: self.impersonated_by.map(own),
+            client_ip: self.client_ip.map(own),
+            user_agent: self.user_agent.map(own),
+            code: self.code,
+            decision: self.decision.map(own),
+            source: self.source,
+            offset: self.offset,
+        }
+    }
 }
 
 /// A rule or a correlation fired: what an alert is made from.

@@ -118,8 +118,8 @@ impl Default for Trace {
     }
 }
 
-impl From<Excerpt> for Trace {
-    fn from(made: Excerpt) -> Self {
+impl From<Excerpt<'_>> for Trace {
+    fn from(made: Excerpt<'_>) -> Self {
         Trace::new(&made, &[])
     }
 }
@@ -148,7 +148,7 @@ impl Trace {
     }
 
     /// A trace of an event that is known by its excerpt, with captured values in the order of their fields' ids.
-    pub fn new(told: &Excerpt, values: &[(CaptureId, Value)]) -> Trace {
+    pub fn new(told: &Excerpt<'_>, values: &[(CaptureId, Value)]) -> Trace {
         let mut recorder = Recorder::default();
         let texts = [
             Some(&*told.audit_id),
@@ -193,10 +193,10 @@ impl Trace {
     }
 
     /// What may be told: redacted, every text bounded.
-    pub fn excerpt(&self) -> Excerpt {
+    pub fn excerpt(&self) -> Excerpt<'_> {
         let bytes = self.bytes();
         let mut rest = bytes.get(at::TEXTS..).unwrap_or_default();
-        let mut texts: [Option<Box<str>>; TEXTS] = std::array::from_fn(|_| next_shown(&mut rest));
+        let mut texts: [Option<Cow<'_, str>>; TEXTS] = std::array::from_fn(|_| next_shown(&mut rest));
         let mut groups = Vec::with_capacity(usize::from(u16_at(bytes, at::GROUPS)));
         for _ in 0..groups.capacity() {
             groups.extend(next_shown(&mut rest));
@@ -407,7 +407,7 @@ fn put_bytes<'r>(rest: &'r mut [u8], bytes: &[u8]) -> &'r mut [u8] {
 
 /// The next text as it may be shown, if there is one at its place. What was put is read again as it was; the empty text
 /// would show if that were wrong.
-fn next_shown(rest: &mut &[u8]) -> Option<Box<str>> {
+fn next_shown<'t>(rest: &mut &'t [u8]) -> Option<Cow<'t, str>> {
     let length = u16_at(rest, 0);
     *rest = rest.get(2..).unwrap_or_default();
     if length == NO_TEXT {
@@ -415,7 +415,7 @@ fn next_shown(rest: &mut &[u8]) -> Option<Box<str>> {
     }
     let (raw, behind) = rest.split_at_checked(usize::from(length))?;
     *rest = behind;
-    Some(redact::text(std::str::from_utf8(raw).unwrap_or_default()).into())
+    Some(redact::text(std::str::from_utf8(raw).unwrap_or_default()))
 }
 
 /// The bytes at a place where something was written; zeros if it was not.

@@ -46,7 +46,7 @@ pub struct Stored {
     identity: [u8; 16],
     stage: u8,
     long_running: bool,
-    excerpt: Excerpt,
+    excerpt: Excerpt<'static>,
     /// Field, hash and shown text of each captured value.
     values: Vec<(String, u128, String)>,
 }
@@ -66,7 +66,7 @@ impl Stored {
             identity: matched.identity,
             stage: matched.stage as u8,
             long_running: matched.long_running,
-            excerpt: matched.trace.excerpt(),
+            excerpt: matched.trace.excerpt().into_owned(),
             values: values.map(|(id, value)| (field(id), value.hash, value.shown().into_owned())).collect(),
         }
     }

@@ -16,7 +16,7 @@ pub mod text;
 
 use std::io::{self, Write};
 
-use crate::alert::{Alert, Names, meta};
+use crate::alert::{Alert, Lines, Names, meta};
 use crate::engine::matches::{ClusterId, Firing};
 use crate::rules::Level;
 use table::TableStyle;
@@ -56,6 +56,7 @@ pub struct Output<'a> {
     clusters: Vec<String>,
     format: Format,
     min_level: Level,
+    lines: Lines,
     writer: Box<dyn Write + 'a>,
     buffer: Vec<u8>,
     /// What was told so far.
@@ -66,7 +67,8 @@ impl<'a> Output<'a> {
     /// Alerts below `min_level` are counted but not written.
     pub fn new(names: Names<'a>, format: Format, min_level: Level, writer: Box<dyn Write + 'a>) -> Self {
         let clusters = names.clusters.to_vec();
-        Output { names, clusters, format, min_level, writer, buffer: Vec::new(), tally: Tally::default() }
+        let (lines, buffer, tally) = (Lines::default(), Vec::new(), Tally::default());
+        Output { names, clusters, format, min_level, lines, writer, buffer, tally }
     }
 
     /// Names of rules, clusters and inputs.
@@ -106,7 +108,13 @@ impl<'a> Output<'a> {
                 None => drop(self.tally.by_rule.insert(known.id.clone(), 1)),
             }
             let names = Names { clusters: &self.clusters, ..self.names };
-            render(&mut self.buffer, self.format, &Alert::new(firing, &names))?;
+            match self.format {
+                Format::Json => {
+                    self.lines.write(&mut self.buffer, firing, &names);
+                    self.buffer.push(b'\n');
+                }
+                _ => render(&mut self.buffer, self.format, &Alert::new(firing, &names))?,
+            }
         }
         if self.buffer.is_empty() {
             return Ok(());
