@@ -30,7 +30,7 @@ impl Lines {
             true => line.put(",\"group\":").object(firing.group.iter().map(|(name, value)| (name, &value.text))),
             false => line.put(",\"group\":null"),
         };
-        line.put(",\"count\":").put(&firing.count.to_string());
+        line.put(",\"count\":").number(firing.count);
         match firing.window {
             Some((from, to)) => {
                 line.put(",\"window\":{\"from\":\"").put(&format_micros(from));
@@ -42,7 +42,7 @@ impl Lines {
         let source = names.sources.get(deciding.source as usize);
         line.put(",\"source\":{\"kind\":").text(source.map_or("", |source| source.kind));
         line.put(",\"name\":").text(source.map_or("", |source| &source.name));
-        line.put(",\"position\":\"").put(&deciding.offset.to_string()).put("\"}");
+        line.put(",\"position\":\"").number(deciding.offset).put("\"}");
         line.put(if firing.evidence_truncated { ",\"evidence_truncated\":true" } else { "" });
         line.put(if firing.late { ",\"late\":true}" } else { "}" });
     }
@@ -79,9 +79,13 @@ impl Line<'_> {
         }
     }
 
+    fn number(&mut self, number: impl itoa::Integer) -> &mut Self {
+        self.put(itoa::Buffer::new().format(number))
+    }
+
     fn code(&mut self, code: Option<i64>) -> &mut Self {
         match code {
-            Some(code) => self.put(&code.to_string()),
+            Some(code) => self.number(code),
             None => self.put("null"),
         }
     }

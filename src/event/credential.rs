@@ -64,6 +64,9 @@ impl<'a> Event<'a> {
 
     fn find_credential(&self) -> Option<Raw> {
         if !self.has_duplicate_keys() {
+            if let Some([credential, ..]) = self.located.usual_extra {
+                return credential;
+            }
             let extra = self.extra_raw().filter(|raw| self.doc.kind(*raw) == Kind::Object)?;
             return self.find_member(extra, CREDENTIAL_ID);
         }
