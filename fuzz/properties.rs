@@ -44,7 +44,7 @@ pub fn differential(data: &[u8]) {
         let mut result = bench.matches(data.to_vec());
         let malformed = std::mem::take(&mut result.counts.malformed_body);
         let matches =
-            result.matches.iter().map(|m| (m.rule, m.time, m.identity, m.stage, m.newest_before, m.long_running));
+            result.matches.iter().map(|m| (m.rule, m.time, m.identity(), m.stage, m.newest_before, m.long_running));
         let matches: Vec<_> = matches.collect();
         (malformed, (matches, result.counts, result.problems, result.newest, result.oldest, result.seen))
     });

@@ -50,7 +50,7 @@ static EVENTS: LazyLock<Vec<Map<String, Value>>> = LazyLock::new(|| {
 fn seen(result: &BatchResult, bench: &Bench) -> Vec<String> {
     let matches = result.matches.iter().map(|one| {
         let title = &bench.rules().rules[one.rule as usize].meta.title;
-        format!("{title}: {:?} {:?} {:?} {:?} {:?}", one.time, one.identity, one.stage, one.newest_before, one.trace)
+        format!("{title}: {:?} {:?} {:?} {:?} {:?}", one.time, one.identity(), one.stage, one.newest_before, one.trace)
     });
     let mut seen: Vec<String> = matches.collect();
     seen.push(format!("{:?}", result.counts));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use auditwatch::engine::CaptureTable;
-use auditwatch::engine::matches::{CaptureId, Excerpt, Firing, Match, SourceId, Stage, Trace, Value};
+use auditwatch::engine::matches::{CaptureId, Excerpt, Firing, Match, SourceId, Stage, Trace, Value, Who};
 use auditwatch::engine::window::{Correlator, Late, Settings};
 use auditwatch::rules::expr::{Cmp, Expr, Span};
 use auditwatch::rules::{Correlation, CorrelationKind, Input, Level, Measure, Meta, Needed, Rule, RuleSet, Seen};
@@ -94,7 +94,7 @@ impl Event {
                 rule: *rule,
                 time: self.time,
                 newest_before,
-                identity,
+                who: Who::Known(identity),
                 stage: self.stage,
                 cluster: self.cluster,
                 long_running: self.long_running,

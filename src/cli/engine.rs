@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::rule_files::{self, RuleFile};
+use foldhash::fast::RandomState;
+
 use crate::config::Site;
 use crate::engine::matches::{ClusterId, Firing, Match, SourceId};
 use crate::engine::program::{CompileError, Program};
@@ -94,6 +96,7 @@ impl Engine {
             site: Arc::new(site),
             clusters: settings.clusters.into(),
             skew: settings.time_max.map(|time| (time, time)),
+            keyed: Some(RandomState::default()),
             ..WorkerSettings::default()
         };
         Ok(Engine { program: Arc::new(Program::compile(rules)?), worker, windows })
@@ -104,13 +107,14 @@ impl Engine {
         let (rules, captures) = (Arc::clone(&self.program.set), Arc::clone(&self.program.captures));
         let settings = window::Settings { ordered_output: false, ..self.windows };
         let windows = Correlator::new(Arc::clone(&rules), Arc::clone(&captures), settings);
-        live::Core { rules, captures, worker: Worker::new(self.program, self.worker), windows }
+        live::Core { rules, captures, worker: Worker::new(self.program, with_identities(self.worker)), windows }
     }
 
     /// The engine of a member of many: its owners make windows of their own.
     pub fn distributed(self) -> distributed::Core {
         let (rules, captures) = (Arc::clone(&self.program.set), Arc::clone(&self.program.captures));
-        let worker = move || Worker::new(Arc::clone(&self.program), self.worker.clone());
+        let settings = with_identities(self.worker);
+        let worker = move || Worker::new(Arc::clone(&self.program), settings.clone());
         distributed::Core { rules, captures, worker: Box::new(worker) }
     }
 
@@ -124,6 +128,11 @@ impl Engine {
         let (set, captures) = (Arc::clone(&self.program.set), Arc::clone(&self.program.captures));
         Box::new(Correlator::new(set, captures, self.windows.clone()))
     }
+}
+
+/// Where matches are written down for others, or for a later start: those have to know the requests.
+fn with_identities(settings: WorkerSettings) -> WorkerSettings {
+    WorkerSettings { keyed: None, ..settings }
 }
 
 impl Analyzer for Worker {

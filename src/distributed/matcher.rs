@@ -104,7 +104,7 @@ impl Route<'_> {
     ) {
         let mut parts: BTreeMap<u32, Vec<Stored>> = BTreeMap::new();
         for matched in matches {
-            let to = self.router.partition(matched.rule, cluster, &matched.identity);
+            let to = self.router.partition(matched.rule, cluster, &matched.identity());
             parts.entry(to).or_default().push(Stored::new(matched, self.rules, self.captures));
         }
         for (to, mut matches) in parts {

@@ -3,11 +3,13 @@
 use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 
+use foldhash::fast::RandomState;
+
 use super::CaptureTable;
 use super::facets::Alike;
 use super::lookup::{look_up_all, scalar_text};
-use super::matches::{CaptureId, SourceId, Trace};
-use super::trace::{Recorder, Written};
+use super::matches::{CaptureId, SourceId, Trace, Who};
+use super::trace::{Recorder, Written, tells_who};
 use crate::event::derived::is_uuid;
 use crate::event::identity::hash128;
 use crate::event::path::Field;
@@ -74,7 +76,16 @@ impl Keeper {
                 *cut += left_out * rules.iter().filter(|rule| of_rule(rule).contains(&id)).count() as u64;
             }
         }
-        recorder.finish(place.time.unwrap_or(0))
+        recorder.finish(place.time.unwrap_or(0), event.received().unwrap_or(0))
+    }
+
+    /// Whose request the event is of; `seed` makes a hash that stands for it, if its trace can tell the identity itself.
+    pub fn who(event: &Event<'_>, seed: Option<&RandomState>) -> Who {
+        let parts = event.parts_of_identity();
+        match seed.filter(|_| tells_who(&parts, event.impersonated())) {
+            Some(seed) => Who::Keyed(parts.keyed(seed)),
+            None => Who::Known(parts.hash()),
+        }
     }
 
     /// Puts traces on the sheet that they were all written on since the last time.
@@ -112,6 +123,7 @@ impl Keeper {
             event.uri(),
             event.client_ip(),
             decision,
+            Some(event.cluster()).filter(|cluster| !cluster.is_empty()),
         ];
         recorder.begin(place.source, place.offset, event.code(), &texts);
         let Some(hash) = place.alike.actor else { return record_actor(event, recorder) };
@@ -195,7 +207,7 @@ const HASHED_MAX: usize = 62;
 /// that short.
 #[derive(Debug, Default)]
 struct Hashes {
-    seed: foldhash::fast::RandomState,
+    seed: RandomState,
     /// By the last bits of a quick hash.
     known: Vec<Hashed>,
 }
@@ -347,13 +359,25 @@ mod tests {
             r#"{"auditID":"a","verb":"get","requestURI":"/x?a=\u0026","user":{"username":"al\"ice\n","groups":["g1","\u00e9"]},"sourceIPs":["1.1.1.1","2.2.2.2"],"userAgent":"k\\","objectRef":{"resource":"pods","subresource":"exec","namespace":"n","name":"p\u0000","apiGroup":"g"},"responseStatus":{"code":403,"message":"no"},"annotations":{"authorization.k8s.io/decision":"forbid","x":"y"}}"#,
             r#"{"user":{"username":"u","groups":["g"]},"impersonatedUser":{"username":"root","groups":["system:masters"]}}"#,
             r#"{"user":{"username":"u","groups":["g"]},"user":{"username":"v"},"objectRef":{"resource":"pods"},"objectRef":{"name":"n"}}"#,
+            r#"{"user":{"groups":["g"]},"impersonatedUser":{"username":"root"},"verb":"get"}"#,
+            r#"{"auditID":"a","requestReceivedTimestamp":"2026-11-23T19:30:29.041592Z","user":{"username":"u"},"impersonatedUser":{"uid":"1"},"verb":"get","requestURI":"/x"}"#,
             r#"{"user":{},"objectRef":{"name":""}}"#,
             &long("x"),
             &long("é"),
             &cut_token,
         ] {
-            let (direct, (kept, _)) = with_event(text, |event| (excerpt(event), keep(event)));
+            let seed = RandomState::default();
+            let (direct, identity, who, (kept, _)) = with_event(text, |event| {
+                (excerpt(event), event.identity(), Keeper::who(event, Some(&seed)), keep(event))
+            });
             assert_eq!(direct, kept.excerpt(), "{text}");
+            match who {
+                Who::Known(known) => assert_eq!(known, identity, "{text}"),
+                Who::Keyed(_) => assert_eq!(kept.identity(), identity, "{text}"),
+            }
+            // What is too long to be kept whole, and a user that is not told beside the one it acts as.
+            let is_odd = text.len() > 2000 || text.contains(r#""user":{"groups":["g"]},"impersonated"#);
+            assert_eq!(matches!(who, Who::Known(_)), is_odd, "{text}");
         }
     }
 

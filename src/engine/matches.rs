@@ -31,7 +31,7 @@ pub struct Match {
     /// Newest event time of the same batch before this event, if any.
     pub newest_before: Option<i64>,
     /// Whose request it was.
-    pub identity: Identity,
+    pub who: Who,
     /// At which stage.
     pub stage: Stage,
     /// Which cluster.
@@ -40,6 +40,34 @@ pub struct Match {
     pub long_running: bool,
     /// What an alert may have to tell of the event, and the values for the correlations that read its rules.
     pub trace: Trace,
+}
+
+/// Whose request a match is of.
+#[derive(Debug, Clone, Copy)]
+pub enum Who {
+    /// This one's.
+    Known(Identity),
+    /// The one whose identity the trace tells when somebody asks: few do, and BLAKE3 costs as much as all else that is kept
+    /// of an event. Other requests have another hash: it is seeded at random, so that nobody can write two that collide.
+    Keyed(u64),
+}
+
+impl Match {
+    /// The identity of its request.
+    pub fn identity(&self) -> Identity {
+        match self.who {
+            Who::Known(identity) => identity,
+            Who::Keyed(_) => self.trace.identity(),
+        }
+    }
+
+    /// Whether both are of the same request.
+    pub(crate) fn is_of_request_of(&self, other: &Match) -> bool {
+        match (self.who, other.who) {
+            (Who::Keyed(one), Who::Keyed(other)) => one == other,
+            _ => self.identity() == other.identity(),
+        }
+    }
 }
 
 /// What an alert tells of an event: redacted, every text bounded. The journal stores it; new fields go to its end.

@@ -6,21 +6,22 @@
 //! where secrets are cut out.
 //!
 //! ```text
-//! numbers | texts of the event, each behind its length | of its actor | groups, likewise | texts of the values | values
+//! numbers | texts of the event, each behind its length | of its actor | groups, likewise | texts of the values | values | received
 //! └─────────── what an excerpt is made of ──────────────────────────────────────────────┘
 //! ```
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::matches::{CaptureId, Excerpt, SourceId, Value};
+use super::matches::{CaptureId, Excerpt, Identity, SourceId, Value};
+use crate::event::identity::Parts;
 use crate::event::redact;
 
 /// Longest captured value that is shown, in bytes.
 const SHOWN_MAX: usize = 256;
 
 /// How many texts of an event are kept besides the actor's groups; [`Told`] says which.
-const TEXTS: usize = 13;
+const TEXTS: usize = 14;
 
 /// How many of them, the first ones, an alert lists of an event that is not its deciding one.
 const BRIEF_TEXTS: usize = 7;
@@ -31,7 +32,10 @@ const ACTOR_TEXTS: usize = 3;
 /// Bytes that are remembered beside what alerts list of an event: the time, and where its texts end.
 pub(super) const BESIDE_BRIEF: usize = size_of::<i64>() + size_of::<u32>();
 
-/// The texts in their order, but for those of the actor.
+/// Bytes behind the values: when the request was received, which is a part of its identity.
+const RECEIVED: usize = size_of::<i64>();
+
+/// The texts in their order, but for those of the actor; the last is the cluster, which excerpts do not tell.
 pub(super) type Told<'a> = [Option<&'a str>; TEXTS - ACTOR_TEXTS];
 
 /// Username, the user behind an impersonation, user agent.
@@ -161,12 +165,13 @@ impl Trace {
             Some(&*told.uri),
             told.client_ip.as_deref(),
             told.decision.as_deref(),
+            None,
         ];
         recorder.begin(told.source, told.offset, told.code, &texts);
         recorder.actor(&[Some(&*told.username), told.impersonated_by.as_deref(), told.user_agent.as_deref()]);
         told.groups.iter().for_each(|group| recorder.group(group));
         values.iter().for_each(|(id, value)| recorder.value(*id, value.hash, Some(&value.text)));
-        let brief = recorder.finish(told.time).brief;
+        let brief = recorder.finish(told.time, 0).brief;
         Trace::alone(told.time, recorder.bytes, brief as usize)
     }
 
@@ -183,12 +188,13 @@ impl Trace {
 
     /// A trace from what [`Trace::brief`] gave, without the rest.
     pub(super) fn from_brief(time: i64, brief: &[u8]) -> Trace {
-        let mut bytes = Vec::with_capacity(brief.len() + size_of_val(&NO_TEXT) * (TEXTS - BRIEF_TEXTS));
+        let mut bytes = Vec::with_capacity(brief.len() + size_of_val(&NO_TEXT) * (TEXTS - BRIEF_TEXTS) + RECEIVED);
         bytes.extend_from_slice(brief);
         bytes[at::GROUPS..at::TEXTS].fill(0);
         for _ in BRIEF_TEXTS..TEXTS {
             bytes.extend_from_slice(&NO_TEXT.to_le_bytes());
         }
+        bytes.extend_from_slice(&[0; RECEIVED]);
         Trace::alone(time, bytes, brief.len())
     }
 
@@ -213,7 +219,11 @@ impl Trace {
             name: maybe(),
             uri: maybe().unwrap_or_default(),
             client_ip: maybe(),
-            decision: maybe(),
+            decision: {
+                let decision = maybe();
+                let _cluster = maybe();
+                decision
+            },
             username: maybe().unwrap_or_default(),
             impersonated_by: maybe(),
             user_agent: maybe(),
@@ -223,6 +233,17 @@ impl Trace {
             source: u32_at(bytes, at::SOURCE),
             offset: u64_at(bytes, at::OFFSET),
         }
+    }
+
+    /// The identity of the request, of which all texts were kept as they were: [`tells_who`] says whether they are.
+    pub fn identity(&self) -> Identity {
+        let bytes = self.bytes();
+        let mut rest = bytes.get(at::TEXTS..).unwrap_or_default();
+        let texts: [&[u8]; TEXTS] = std::array::from_fn(|_| next_raw(&mut rest).unwrap_or_default());
+        let [audit_id, verb, _, _, _, _, _, uri, _, _, cluster, actor, behind, _] = texts;
+        let received = u64_at(bytes, bytes.len().saturating_sub(RECEIVED)) as i64;
+        let username = if behind.is_empty() { actor } else { behind };
+        Parts { cluster, audit_id, received, username, verb, uri }.hash()
     }
 
     /// The values of a field; none if it was missing or is not captured.
@@ -251,8 +272,9 @@ impl Trace {
     #[inline]
     fn entries(&self) -> &[[u8; VALUE_BYTES]] {
         let bytes = self.bytes();
-        let table = bytes.len() - VALUE_BYTES * usize::from(u16_at(bytes, at::VALUES));
-        bytes[table..].as_chunks().0
+        let end = bytes.len().saturating_sub(RECEIVED);
+        let table = end - VALUE_BYTES * usize::from(u16_at(bytes, at::VALUES));
+        bytes[table..end].as_chunks().0
     }
 
     #[inline]
@@ -336,12 +358,13 @@ impl Recorder {
     }
 
     /// Ends the trace; it still has to be [put on](Trace::put_on) its sheet.
-    pub(super) fn finish(&mut self, time: i64) -> Trace {
+    pub(super) fn finish(&mut self, time: i64, received: i64) -> Trace {
         let count = (self.values.len() / VALUE_BYTES) as u16;
         let header = &mut self.bytes[self.start..];
         header[at::GROUPS..at::GROUPS + 2].copy_from_slice(&self.groups.to_le_bytes());
         header[at::VALUES..at::VALUES + 2].copy_from_slice(&count.to_le_bytes());
         self.bytes.extend_from_slice(&self.values);
+        self.bytes.extend_from_slice(&received.to_le_bytes());
         let (start, length, brief) = (self.start, self.len() as u32, self.brief as u32);
         Trace { time, start, length, brief, sheet: None }
     }
@@ -405,9 +428,20 @@ fn put_bytes<'r>(rest: &'r mut [u8], bytes: &[u8]) -> &'r mut [u8] {
     rest
 }
 
+/// Whether the trace of an event with these texts, of which the actor is another than the user (`impersonated`), tells the
+/// identity of its request.
+pub(super) fn tells_who(parts: &Parts<'_>, impersonated: bool) -> bool {
+    parts.fit(redact::TEXT_MAX) && !(impersonated && parts.username.is_empty())
+}
+
 /// The next text as it may be shown, if there is one at its place. What was put is read again as it was; the empty text
 /// would show if that were wrong.
 fn next_shown<'t>(rest: &mut &'t [u8]) -> Option<Cow<'t, str>> {
+    next_raw(rest).map(|raw| redact::text(std::str::from_utf8(raw).unwrap_or_default()))
+}
+
+/// The bytes of the next text, if there is one at its place.
+fn next_raw<'t>(rest: &mut &'t [u8]) -> Option<&'t [u8]> {
     let length = u16_at(rest, 0);
     *rest = rest.get(2..).unwrap_or_default();
     if length == NO_TEXT {
@@ -415,7 +449,7 @@ fn next_shown<'t>(rest: &mut &'t [u8]) -> Option<Cow<'t, str>> {
     }
     let (raw, behind) = rest.split_at_checked(usize::from(length))?;
     *rest = behind;
-    Some(redact::text(std::str::from_utf8(raw).unwrap_or_default()))
+    Some(raw)
 }
 
 /// The bytes at a place where something was written; zeros if it was not.

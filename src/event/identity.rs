@@ -9,14 +9,18 @@ impl Event<'_> {
     /// The request's identity: cluster, auditID, requestReceivedTimestamp (µs, or 0), user.username, verb, requestURI,
     /// each length-prefixed and whole; see [`hash128`].
     pub fn identity(&self) -> [u8; 16] {
-        let mut digits = itoa::Buffer::new();
-        // Times are never negative.
-        let received = digits.format(self.received().unwrap_or(0).unsigned_abs()).as_bytes();
-        let parts = [self.cluster(), self.audit_id().unwrap_or("")];
-        let more = [self.username().unwrap_or(""), self.verb().unwrap_or(""), self.uri().unwrap_or("")];
-        let parts = parts.iter().map(|part| part.as_bytes());
-        let more = more.iter().map(|part| part.as_bytes());
-        hash128(parts.chain([received]).chain(more)).to_be_bytes()
+        self.parts_of_identity().hash()
+    }
+
+    pub(crate) fn parts_of_identity(&self) -> Parts<'_> {
+        Parts {
+            cluster: self.cluster().as_bytes(),
+            audit_id: self.audit_id().unwrap_or_default().as_bytes(),
+            received: self.received().unwrap_or(0),
+            username: self.username().unwrap_or_default().as_bytes(),
+            verb: self.verb().unwrap_or_default().as_bytes(),
+            uri: self.uri().unwrap_or_default().as_bytes(),
+        }
     }
 
     /// A quick hash of the same parts as they stand in the text, for counting requests only: 60 bits, with the stage in
@@ -29,6 +33,44 @@ impl Event<'_> {
         hasher.write(self.slot_bytes(Slot::Verb));
         hasher.write(self.slot_bytes(Slot::RequestUri));
         hasher.finish() & !0xf | self.stage() as u64
+    }
+}
+
+/// Everything that tells two requests apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parts<'p> {
+    pub(crate) cluster: &'p [u8],
+    pub(crate) audit_id: &'p [u8],
+    /// `requestReceivedTimestamp` in microseconds, or 0.
+    pub(crate) received: i64,
+    pub(crate) username: &'p [u8],
+    pub(crate) verb: &'p [u8],
+    pub(crate) uri: &'p [u8],
+}
+
+impl Parts<'_> {
+    /// The identity; see [`Event::identity`].
+    pub(crate) fn hash(&self) -> [u8; 16] {
+        let mut digits = itoa::Buffer::new();
+        // Times are never negative.
+        let received = digits.format(self.received.unsigned_abs()).as_bytes();
+        hash128([self.cluster, self.audit_id, received, self.username, self.verb, self.uri]).to_be_bytes()
+    }
+
+    /// A quick hash of the same, of which nobody knows more than that two are equal or not if the seed is a secret.
+    pub(crate) fn keyed(&self, seed: &impl BuildHasher) -> u64 {
+        let mut hasher = seed.build_hasher();
+        for part in [self.cluster, self.audit_id, self.username, self.verb, self.uri] {
+            hasher.write_usize(part.len());
+            hasher.write(part);
+        }
+        hasher.write_i64(self.received);
+        hasher.finish()
+    }
+
+    /// Whether no text is longer than this, in bytes.
+    pub(crate) fn fit(&self, longest: usize) -> bool {
+        [self.cluster, self.audit_id, self.username, self.verb, self.uri].iter().all(|part| part.len() <= longest)
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::JournalError;
 use crate::engine::CaptureTable;
-use crate::engine::matches::{CaptureId, ClusterId, Excerpt, Match, SourceId, Stage, Trace, Value};
+use crate::engine::matches::{CaptureId, ClusterId, Excerpt, Match, SourceId, Stage, Trace, Value, Who};
 use crate::rules::RuleSet;
 
 /// How far a source had been read when an entry was made.
@@ -63,7 +63,7 @@ impl Stored {
             rule: rules.rules.get(matched.rule as usize).map(|rule| rule.meta.id.clone()).unwrap_or_default(),
             time: matched.time,
             newest_before: matched.newest_before,
-            identity: matched.identity,
+            identity: matched.identity(),
             stage: matched.stage as u8,
             long_running: matched.long_running,
             excerpt: matched.trace.excerpt().into_owned(),
@@ -115,7 +115,7 @@ impl<'r> Restorer<'r> {
             rule: *rule,
             time: stored.time,
             newest_before: stored.newest_before,
-            identity: stored.identity,
+            who: Who::Known(stored.identity),
             stage: STAGES.get(usize::from(stored.stage)).copied().unwrap_or(Stage::Other),
             cluster,
             long_running: stored.long_running,

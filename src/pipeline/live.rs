@@ -447,7 +447,7 @@ impl<'l> Live<'l> {
         rule.zip(matched.time).map(|(_, time)| Firing {
             origin: Origin::Rule(matched.rule),
             time,
-            identity: matched.identity,
+            identity: matched.identity(),
             cluster,
             trace: matched.trace.clone(),
             group: Vec::new(),

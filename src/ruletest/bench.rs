@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::engine::matches::Firing;
 use crate::engine::program::{CompileError, Program};
 use crate::engine::window::{self, Correlator};
@@ -42,14 +44,15 @@ impl Bench {
             dedupe_horizon_long_us: windows.dedupe_horizon_long_us,
             skew: None,
             plain: false,
+            keyed: Some(RandomState::default()),
             repeats: false,
         };
         Ok(Bench { program: Arc::new(Program::compile(rules)?), worker, windows })
     }
 
-    /// The same without the index, and with all matches: every rule is judged on every event.
+    /// The same without the index, and with all matches, by their requests' identities: every rule is judged on every event.
     pub fn plain(&self) -> Bench {
-        self.with(WorkerSettings { plain: true, repeats: true, ..self.worker.clone() })
+        self.with(WorkerSettings { plain: true, keyed: None, repeats: true, ..self.worker.clone() })
     }
 
     /// The same with matches that only repeat what `new_value` correlations were told.

@@ -90,13 +90,13 @@ type Visit<'a> = (&'a Timed, Vec<(String, Value)>, bool);
 impl Oracle<'_> {
     /// The matches that count, in event order: the first of each request and rule.
     pub fn merged(&self, mut all: Vec<Timed>) -> Vec<Timed> {
-        all.sort_by_key(|t| (t.time, t.m.identity, t.m.stage, t.m.rule));
+        all.sort_by_key(|t| (t.time, t.m.identity(), t.m.stage, t.m.rule));
         let mut until: BTreeMap<(u32, Identity), i64> = BTreeMap::new();
         all.retain(|t| {
-            let known = until.get(&(t.m.rule, t.m.identity)).is_some_and(|until| t.time <= *until);
+            let known = until.get(&(t.m.rule, t.m.identity())).is_some_and(|until| t.time <= *until);
             if !known {
                 let horizon = if t.m.long_running { self.horizon_long } else { self.horizon };
-                until.insert((t.m.rule, t.m.identity), t.time + horizon);
+                until.insert((t.m.rule, t.m.identity()), t.time + horizon);
             }
             !known
         });
@@ -111,7 +111,7 @@ impl Oracle<'_> {
         let mut visits: Vec<BTreeMap<Key, Vec<Visit<'_>>>> =
             self.set.correlations.iter().map(|_| BTreeMap::new()).collect();
         let mut events = 0;
-        for run in merged.chunk_by(|a, b| (a.time, a.m.identity) == (b.time, b.m.identity)) {
+        for run in merged.chunk_by(|a, b| (a.time, a.m.identity()) == (b.time, b.m.identity())) {
             let mut told = Vec::new();
             let mut signals: Vec<Signal> = Vec::new();
             for base in run {
@@ -407,6 +407,6 @@ fn tell(
     events: Vec<String>,
 ) -> Told {
     let group = group.into_iter().map(|(name, value)| (name, value.text.to_string())).collect();
-    let (cluster, identity) = (base.m.cluster, base.m.identity);
+    let (cluster, identity) = (base.m.cluster, base.m.identity());
     Told { time: base.time, identity, origin, group, cluster, count, window, events, late: false }
 }

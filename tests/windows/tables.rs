@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use auditwatch::engine::CaptureTable;
-use auditwatch::engine::matches::{Firing, Origin, Stage};
+use auditwatch::engine::matches::{Firing, Origin, Stage, Who};
 use auditwatch::engine::window::{Correlator, Late, Settings};
 use auditwatch::rules::expr::Cmp;
 use auditwatch::rules::{Correlation, CorrelationKind, Input, Measure, RuleSet};
@@ -340,7 +340,8 @@ fn measure(waiting: u64, users: u64) {
         let events: Vec<Event> = (start..start + 1000).map(event).collect();
         let (newest, mut matches) = batch(&events, &b.table);
         for (n, m) in (start..).zip(&mut matches) {
-            m.identity = u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_le_bytes();
+            let identity = u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+            m.who = Who::Known(identity.to_le_bytes());
         }
         // Only the stage itself, not what makes its input.
         let started = std::time::Instant::now();

@@ -47,7 +47,7 @@ pub(super) fn tell(set: Arc<RuleSet>, index: usize, log: Vec<u8>, site: Site) ->
     // Another stage or delivery of a request counts once.
     let mut known = HashSet::new();
     for found in bench.plain().matches(log.clone()).matches {
-        if !known.insert((found.rule, found.identity)) {
+        if !known.insert((found.rule, found.identity())) {
             continue;
         }
         for (position, input) in correlation.inputs.iter().enumerate() {

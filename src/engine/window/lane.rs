@@ -251,7 +251,7 @@ impl Lane {
     /// A late match: its rule's alert stands. False if the request is known.
     fn tell_late(&mut self, item: &Item, watermark: i64, shared: &mut Shared, out: &mut Vec<Firing>) -> bool {
         let matched = &item.matched;
-        let key = Key::new(matched.rule, &matched.identity, matched.long_running);
+        let key = Key::new(matched.rule, matched.who, matched.long_running);
         if !self.seen.tell(key, watermark, &mut shared.stats) {
             shared.stats.duplicate_matches += 1;
             return false;
@@ -328,7 +328,7 @@ impl Lane {
         let mut due = std::mem::take(&mut shared.due);
         let Shared { stats, set, plans, .. } = &mut *shared;
         stats.buffered -= due.len() as u64;
-        let key = |m: &Match| Key::new(m.rule, &m.identity, m.long_running);
+        let key = |m: &Match| Key::new(m.rule, m.who, m.long_running);
         self.seen.expect(due.iter().map(|item| key(&item.matched)));
         due.retain_mut(|item| {
             let m = &item.matched;
@@ -393,7 +393,7 @@ fn rule_firing(item: &Item, late: bool) -> Firing {
     Firing {
         origin: Origin::Rule(m.rule),
         time: item.time,
-        identity: m.identity,
+        identity: m.identity(),
         cluster: m.cluster,
         trace: m.trace.clone(),
         group: Vec::new(),

@@ -33,7 +33,15 @@ impl Item {
 
     /// Whether both are of the same event.
     pub(super) fn is_beside(&self, other: &Item) -> bool {
-        (self.time, self.matched.identity) == (other.time, other.matched.identity)
+        self.time == other.time && self.matched.is_of_request_of(&other.matched)
+    }
+
+    /// Whether this one stands before the other, or at its place. Identities are asked only of what happened at one time.
+    fn is_not_behind(&self, other: &Item) -> bool {
+        match self.is_beside(other) {
+            true => self.place() <= other.place(),
+            false => self.time < other.time || (self.time == other.time && self.order() < other.order()),
+        }
     }
 
     /// What matched.
@@ -46,21 +54,30 @@ impl Item {
 
     /// Event order, rules before correlations; rules are sorted by id, so that an index orders like its id.
     fn order(&self) -> Order {
-        let place = match &self.hop {
+        (self.time, self.matched.identity(), self.place())
+    }
+
+    fn place(&self) -> Place {
+        match &self.hop {
             None => (0, self.matched.stage, self.matched.rule),
             Some(hop) => (1, Stage::RequestReceived, hop.correlation),
-        };
-        (self.time, self.matched.identity, place)
+        }
     }
 }
 
 /// What items are ordered by: time, identity, and the place within one event.
-type Order = (i64, Identity, (u8, Stage, u32));
+type Order = (i64, Identity, Place);
+
+/// The place within one event.
+type Place = (u8, Stage, u32);
+
+/// How many items of the line are moved for one that comes late; few in tests, which are to see both ways.
+const NEAR: usize = if cfg!(test) { 3 } else { 32 };
 
 /// A priority queue in event order.
 ///
-/// Logs are nearly in order. What arrives in order goes to the end of a line, which costs nothing; only what has to
-/// stand before the end of the line goes to a heap beside it.
+/// Logs are nearly in order. What arrives in order goes to the end of a line, which costs nothing, and what belongs near the
+/// end is put there; only what has to stand far before it goes to a heap beside the line.
 #[derive(Debug, Default)]
 pub(super) struct Reorder {
     /// In event order, and in the order of arrival.
@@ -78,11 +95,15 @@ pub(super) struct Reorder {
 impl Reorder {
     pub(super) fn push(&mut self, item: Item) {
         self.newest = self.newest.max(Some(item.time));
-        let order = item.order();
-        if self.line.back().is_none_or(|last| last.order() <= order) {
+        if self.line.back().is_none_or(|last| last.is_not_behind(&item)) {
             self.line.push_back(item);
             return;
         }
+        if let Some(place) = self.near_the_end(&item) {
+            self.line.insert(place, item);
+            return;
+        }
+        let order = item.order();
         let place = match self.free.pop() {
             Some(place) => {
                 self.items[place] = Some(item);
@@ -95,6 +116,16 @@ impl Reorder {
         };
         self.heap.push(Reverse((order, self.arrived, place)));
         self.arrived += 1;
+    }
+
+    /// Where in the line the item belongs, if that is near its end. While anything is in the heap, all goes there: what is
+    /// alike has to leave in the order of its arrival.
+    fn near_the_end(&self, item: &Item) -> Option<usize> {
+        if !self.heap.is_empty() {
+            return None;
+        }
+        let behind = self.line.iter().rev().take(NEAR + 1).take_while(|other| !other.is_not_behind(item)).count();
+        (behind <= NEAR).then(|| self.line.len() - behind)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -118,7 +149,7 @@ impl Reorder {
         run.clear();
         run.extend(self.pop());
         while let (Some(first), Some(next)) = (run.first(), self.peek())
-            && (next.0, next.1) == (first.time, first.matched.identity)
+            && next.is_beside(first)
         {
             run.extend(self.pop());
         }
@@ -134,31 +165,38 @@ impl Reorder {
             due.extend(self.line.drain(..first));
         }
         while let Some(next) = self.peek()
-            && next.0 < limit
-            && (due.len() < enough
-                || due.last().is_some_and(|last| (last.time, last.matched.identity) == (next.0, next.1)))
+            && next.time < limit
+            && (due.len() < enough || due.last().is_some_and(|last| last.is_beside(next)))
         {
             due.extend(self.pop());
         }
     }
 
-    /// The order of the earliest item.
-    fn peek(&self) -> Option<Order> {
-        let in_line = self.line.front().map(Item::order);
-        let in_heap = self.heap.peek().map(|Reverse((order, ..))| *order);
-        in_line.into_iter().chain(in_heap).min()
+    /// Whether the earliest item stands in the line, not in the heap.
+    fn is_line_first(&self) -> bool {
+        // Of two that are alike, the one in the line came first: the other had to stand before the end of the line then,
+        // so it would have left before a later one could become the end.
+        match (self.line.front(), self.heap.peek()) {
+            (Some(line), Some(Reverse((order, ..)))) => {
+                line.time < order.0 || (line.time == order.0 && line.order() <= *order)
+            }
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
+
+    /// A look at the earliest item.
+    fn peek(&self) -> Option<&Item> {
+        if self.is_line_first() {
+            return self.line.front();
+        }
+        let Reverse((_, _, place)) = self.heap.peek()?;
+        self.items[*place].as_ref()
     }
 
     /// The earliest item.
     fn pop(&mut self) -> Option<Item> {
-        // Of two that are alike, the one in the line came first: the other had to stand before the end of the line then,
-        // so it would have left before a later one could become the end.
-        let line_first = match (self.line.front(), self.heap.peek()) {
-            (Some(line), Some(Reverse((order, ..)))) => line.order() <= *order,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        if line_first {
+        if self.is_line_first() {
             return self.line.pop_front();
         }
         let Reverse((_, _, place)) = self.heap.pop()?;
@@ -172,14 +210,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::matches::Trace;
+    use crate::engine::matches::{Trace, Who};
 
     fn item(time: i64, identity: u8, rule: u32, delivery: u32) -> Item {
         let matched = Match {
             rule,
             time: Some(time),
             newest_before: None,
-            identity: [identity; 16],
+            who: Who::Known([identity; 16]),
             stage: Stage::ResponseComplete,
             cluster: delivery,
             long_running: false,

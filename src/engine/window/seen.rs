@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use super::{Settings, WindowStats};
-use crate::engine::matches::Identity;
+use crate::engine::matches::Who;
 
 /// What is known of a request and a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,9 +124,12 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) fn new(rule: u32, identity: &Identity, long_running: bool) -> Self {
-        // The identity is a cryptographic hash already; the rule only has to be mixed in (splitmix64's finalizer).
-        let identity = u128::from_le_bytes(*identity);
+    pub(super) fn new(rule: u32, who: Who, long_running: bool) -> Self {
+        // Both are good hashes already; the rule only has to be mixed in (splitmix64's finalizer).
+        let identity = match who {
+            Who::Known(identity) => u128::from_le_bytes(identity),
+            Who::Keyed(hash) => u128::from(hash),
+        };
         let mut hash = (identity as u64) ^ (u64::from(rule) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -149,7 +152,7 @@ mod tests {
     }
 
     fn key(n: u8) -> Key {
-        Key::new(7, &[n; 16], false)
+        Key::new(7, Who::Known([n; 16]), false)
     }
 
     #[test]
@@ -157,10 +160,10 @@ mod tests {
         let mut stats = WindowStats::default();
         let mut s = seen(100);
         assert_eq!(s.release(key(1), 10, &mut stats), Sight::New);
-        assert_eq!(s.release(Key::new(8, &[1; 16], true), 10, &mut stats), Sight::New, "another rule");
+        assert_eq!(s.release(Key::new(8, Who::Known([1; 16]), true), 10, &mut stats), Sight::New, "another rule");
         assert_eq!(s.release(key(1), 110, &mut stats), Sight::Known);
         assert_eq!(s.release(key(1), 111, &mut stats), Sight::New, "a duplicate does not lengthen the memory");
-        assert_eq!(s.release(Key::new(8, &[1; 16], true), 1010, &mut stats), Sight::Known);
+        assert_eq!(s.release(Key::new(8, Who::Known([1; 16]), true), 1010, &mut stats), Sight::Known);
         assert_eq!(stats.dedupe_evicted, 0);
     }
 

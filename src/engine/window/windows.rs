@@ -294,7 +294,7 @@ impl Windows {
         let firing = Firing {
             origin: Origin::Correlation(correlation),
             time,
-            identity: matched.identity,
+            identity: matched.identity(),
             cluster: matched.cluster,
             trace: matched.trace.clone(),
             group: plan.group_by.iter().cloned().zip(group.iter().cloned()).collect(),
@@ -366,7 +366,7 @@ impl Windows {
         Firing {
             origin: Origin::Correlation(hop.correlation),
             time: item.time,
-            identity: item.matched.identity,
+            identity: item.matched.identity(),
             cluster: item.matched.cluster,
             trace: item.matched.trace.clone(),
             group: plan.group_by.iter().cloned().zip(hop.group.iter().cloned()).collect(),
