@@ -98,9 +98,6 @@ impl Keeper {
     }
 }
 
-/// Longest record of an actor that is kept for the next event of the same actor, in bytes.
-const ACTOR_MAX: usize = 1 << 10;
-
 impl Keeper {
     /// Records what is told of the event. What it shares with others is read once.
     fn record(&mut self, event: &Event<'_>, place: Place) {
@@ -127,16 +124,9 @@ impl Keeper {
         ];
         recorder.begin(place.source, place.offset, event.code(), &texts);
         let Some(hash) = place.alike.actor else { return record_actor(event, recorder) };
-        match actors.find(hash) {
-            Some(written) => recorder.write(written),
-            None => {
-                let start = recorder.len();
-                record_actor(event, recorder);
-                let written = recorder.written(start);
-                if written.len() <= ACTOR_MAX {
-                    actors.put(hash, written);
-                }
-            }
+        if !actors.find(hash).is_some_and(|written| recorder.tell_as_written(*written)) {
+            record_actor(event, recorder);
+            actors.put(hash, recorder.written());
         }
     }
 }

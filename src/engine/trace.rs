@@ -6,16 +6,21 @@
 //! where secrets are cut out.
 //!
 //! ```text
-//! numbers | texts of the event, each behind its length | of its actor | groups, likewise | texts of the values | values | received
-//! └─────────── what an excerpt is made of ──────────────────────────────────────────────┘
+//! numbers | texts of the event, each behind its length | texts of the values | values | received
 //! ```
+//!
+//! What is told of the actor (its texts, and its groups) stands on the sheet once: in the first trace of the actor, behind the
+//! event's texts. Most of an hour's requests are those of a few.
+
+mod recorder;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::matches::{CaptureId, Excerpt, Identity, SourceId, Value};
+use super::matches::{CaptureId, Excerpt, Identity, Value};
 use crate::event::identity::Parts;
 use crate::event::redact;
+pub(super) use recorder::{Recorder, Written};
 
 /// Longest captured value that is shown, in bytes.
 const SHOWN_MAX: usize = 256;
@@ -69,8 +74,8 @@ pub struct Trace {
     start: usize,
     /// How many they are.
     length: u32,
-    /// How many of them, the first ones, tell what alerts list of an event.
-    brief: u32,
+    /// How far before their end that begins what is told of the actor.
+    actor: u32,
     /// None until the recorder's sheet is full.
     sheet: Option<Sheet>,
 }
@@ -80,7 +85,9 @@ pub(crate) type Sheet = Arc<Vec<u8>>;
 
 impl PartialEq for Trace {
     fn eq(&self, other: &Trace) -> bool {
-        (self.time, self.bytes()) == (other.time, other.bytes())
+        let (same, other_same) = (self.sheet.as_ref().map(Arc::as_ptr), other.sheet.as_ref().map(Arc::as_ptr));
+        // Nearly always the very same one.
+        (same, self.start, self.length) == (other_same, other.start, other.length) || self.says_the_same(other)
     }
 }
 
@@ -142,8 +149,18 @@ impl Trace {
         sheet.and_then(|rest| rest.get(..self.length as usize)).unwrap_or_default()
     }
 
-    fn alone(time: i64, bytes: Vec<u8>, brief: usize) -> Trace {
-        Trace { time, start: 0, length: bytes.len() as u32, brief: brief as u32, sheet: Some(Arc::new(bytes)) }
+    fn says_the_same(&self, other: &Trace) -> bool {
+        let place = |trace: &Trace| (trace.time, u64_at(trace.bytes(), at::OFFSET), u32_at(trace.bytes(), at::SOURCE));
+        let values =
+            |trace: &Trace| -> Vec<_> { trace.all_values().map(|(id, value)| (id, value.to_value())).collect() };
+        place(self) == place(other) && self.excerpt() == other.excerpt() && values(self) == values(other)
+    }
+
+    /// What is told of the actor, and more behind it.
+    fn bytes_of_actor(&self) -> &[u8] {
+        let start = (self.start + self.length as usize).checked_sub(self.actor as usize);
+        let rest = self.sheet.as_ref().zip(start).and_then(|(sheet, start)| sheet.get(start..));
+        rest.unwrap_or_default()
     }
 
     /// Says where it stands, once its recorder's sheet is at hand.
@@ -171,14 +188,20 @@ impl Trace {
         recorder.actor(&[Some(&*told.username), told.impersonated_by.as_deref(), told.user_agent.as_deref()]);
         told.groups.iter().for_each(|group| recorder.group(group));
         values.iter().for_each(|(id, value)| recorder.value(*id, value.hash, Some(&value.text)));
-        let brief = recorder.finish(told.time, 0).brief;
-        Trace::alone(told.time, recorder.bytes, brief as usize)
+        let mut trace = recorder.finish(told.time, 0);
+        trace.put_on(&recorder.sheet());
+        trace
     }
 
     /// What alerts list of an event, but the time: its numbers and its first texts, up to the object's name.
     pub(super) fn brief(&self) -> &[u8] {
         let bytes = self.bytes();
-        bytes.get(..self.brief as usize).unwrap_or(bytes)
+        let mut end = at::TEXTS;
+        for _ in 0..BRIEF_TEXTS {
+            let length = u16_at(bytes, end);
+            end += size_of_val(&length) + if length == NO_TEXT { 0 } else { usize::from(length) };
+        }
+        bytes.get(..end).unwrap_or(bytes)
     }
 
     /// Bytes it takes to remember what alerts list of the event.
@@ -195,14 +218,20 @@ impl Trace {
             bytes.extend_from_slice(&NO_TEXT.to_le_bytes());
         }
         bytes.extend_from_slice(&[0; RECEIVED]);
-        Trace::alone(time, bytes, brief.len())
+        let actor = (size_of_val(&NO_TEXT) * ACTOR_TEXTS + RECEIVED) as u32;
+        Trace { time, start: 0, length: bytes.len() as u32, actor, sheet: Some(Arc::new(bytes)) }
     }
 
     /// What may be told: redacted, every text bounded.
     pub fn excerpt(&self) -> Excerpt<'_> {
         let bytes = self.bytes();
         let mut rest = bytes.get(at::TEXTS..).unwrap_or_default();
-        let mut texts: [Option<Cow<'_, str>>; TEXTS] = std::array::from_fn(|_| next_shown(&mut rest));
+        let mut texts: [Option<Cow<'_, str>>; TEXTS] = std::array::from_fn(|number| {
+            if number == TEXTS - ACTOR_TEXTS {
+                rest = self.bytes_of_actor();
+            }
+            next_shown(&mut rest)
+        });
         let mut groups = Vec::with_capacity(usize::from(u16_at(bytes, at::GROUPS)));
         for _ in 0..groups.capacity() {
             groups.extend(next_shown(&mut rest));
@@ -239,8 +268,10 @@ impl Trace {
     pub fn identity(&self) -> Identity {
         let bytes = self.bytes();
         let mut rest = bytes.get(at::TEXTS..).unwrap_or_default();
-        let texts: [&[u8]; TEXTS] = std::array::from_fn(|_| next_raw(&mut rest).unwrap_or_default());
-        let [audit_id, verb, _, _, _, _, _, uri, _, _, cluster, actor, behind, _] = texts;
+        let texts: [&[u8]; TEXTS - ACTOR_TEXTS] = std::array::from_fn(|_| next_raw(&mut rest).unwrap_or_default());
+        let [audit_id, verb, _, _, _, _, _, uri, _, _, cluster] = texts;
+        let mut rest = self.bytes_of_actor();
+        let [actor, behind] = std::array::from_fn(|_| next_raw(&mut rest).unwrap_or_default());
         let received = u64_at(bytes, bytes.len().saturating_sub(RECEIVED)) as i64;
         let username = if behind.is_empty() { actor } else { behind };
         Parts { cluster, audit_id, received, username, verb, uri }.hash()
@@ -285,121 +316,6 @@ impl Trace {
     }
 }
 
-/// Writes traces on a sheet.
-#[derive(Debug, Default)]
-pub struct Recorder {
-    bytes: Vec<u8>,
-    /// Where the trace at hand starts, and where what alerts list of it ends.
-    start: usize,
-    brief: usize,
-    values: Vec<u8>,
-    groups: u16,
-    /// Bytes that a sheet has had lately.
-    usual: usize,
-}
-
-impl Recorder {
-    /// Begins a trace. What is told of the actor comes next.
-    pub(super) fn begin(&mut self, source: SourceId, offset: u64, code: Option<i64>, texts: &Told<'_>) {
-        let Recorder { bytes, start, brief, values, groups, .. } = self;
-        *start = bytes.len();
-        values.clear();
-        *groups = 0;
-        // How many of what there are is known at the end.
-        let mut header = [0; at::TEXTS];
-        let rest = put_bytes(&mut header, &offset.to_le_bytes());
-        let rest = put_bytes(rest, &code.unwrap_or(NO_CODE).to_le_bytes());
-        put_bytes(rest, &source.to_le_bytes());
-        bytes.extend_from_slice(&header);
-        let (listed, others) = texts.split_at(BRIEF_TEXTS);
-        listed.iter().for_each(|text| put(bytes, *text));
-        *brief = bytes.len() - *start;
-        others.iter().for_each(|text| put(bytes, *text));
-    }
-
-    /// Adds the texts of the actor. Its groups come next.
-    pub(super) fn actor(&mut self, texts: &ToldOfActor<'_>) {
-        texts.iter().for_each(|text| put(&mut self.bytes, *text));
-    }
-
-    /// Adds a group of the actor. They come before any value.
-    pub(super) fn group(&mut self, group: &str) {
-        self.groups += 1;
-        put(&mut self.bytes, Some(group));
-    }
-
-    /// What was written since the trace at hand was that long: of its actor, if it is asked behind the groups.
-    pub(super) fn written(&self, since: usize) -> Written {
-        Written { bytes: self.bytes[self.start + since..].into(), groups: self.groups }
-    }
-
-    /// Writes of the actor what was written of it before.
-    pub(super) fn write(&mut self, written: &Written) {
-        self.groups = written.groups;
-        self.bytes.extend_from_slice(&written.bytes);
-    }
-
-    /// How long the trace at hand is.
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len() - self.start
-    }
-
-    /// Adds a captured value; its text is left out if it is secret.
-    pub(super) fn value(&mut self, id: CaptureId, hash: u128, text: Option<&str>) {
-        let (start, raw) = (self.len() as u32, enough(text.unwrap_or("")).as_bytes());
-        self.bytes.extend_from_slice(raw);
-        let mut entry = [0; VALUE_BYTES];
-        let mut rest = put_bytes(&mut entry, &id.to_le_bytes());
-        rest = put_bytes(rest, &start.to_le_bytes());
-        rest = put_bytes(rest, &(raw.len() as u16).to_le_bytes());
-        rest = put_bytes(rest, &u16::from(text.is_none()).to_le_bytes());
-        put_bytes(rest, &hash.to_le_bytes());
-        self.values.extend_from_slice(&entry);
-    }
-
-    /// Ends the trace; it still has to be [put on](Trace::put_on) its sheet.
-    pub(super) fn finish(&mut self, time: i64, received: i64) -> Trace {
-        let count = (self.values.len() / VALUE_BYTES) as u16;
-        let header = &mut self.bytes[self.start..];
-        header[at::GROUPS..at::GROUPS + 2].copy_from_slice(&self.groups.to_le_bytes());
-        header[at::VALUES..at::VALUES + 2].copy_from_slice(&count.to_le_bytes());
-        self.bytes.extend_from_slice(&self.values);
-        self.bytes.extend_from_slice(&received.to_le_bytes());
-        let (start, length, brief) = (self.start, self.len() as u32, self.brief as u32);
-        Trace { time, start, length, brief, sheet: None }
-    }
-
-    /// The sheet with all traces since the last one.
-    pub(super) fn sheet(&mut self) -> Sheet {
-        // To grow means to copy what was written, and to hold twice as much: a little more than usual is cheaper.
-        self.usual = self.bytes.len().max(self.usual - self.usual / 16);
-        let next = Vec::with_capacity(self.usual + self.usual / 8);
-        Arc::new(std::mem::replace(&mut self.bytes, next))
-    }
-}
-
-/// What a recorder has written of an actor.
-#[derive(Debug, Default)]
-pub(super) struct Written {
-    bytes: Box<[u8]>,
-    groups: u16,
-}
-
-impl Written {
-    /// Its size in bytes.
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-/// As much of a text as it takes to show it as if it were all there: redaction cuts what is longer than its limit, so one
-/// character more will do.
-#[inline]
-fn enough(text: &str) -> &str {
-    const MAX: usize = redact::TEXT_MAX + char::MAX.len_utf8();
-    if text.len() <= MAX { text } else { cut(text, MAX) }
-}
-
 /// A text of at most `max` bytes, cut between characters.
 fn cut(text: &str, max: usize) -> &str {
     let mut end = text.len().min(max);
@@ -407,25 +323,6 @@ fn cut(text: &str, max: usize) -> &str {
         end -= 1;
     }
     &text[..end]
-}
-
-/// Adds a text behind its length.
-#[inline(always)]
-fn put(bytes: &mut Vec<u8>, text: Option<&str>) {
-    match text.map(enough) {
-        Some(text) => {
-            bytes.extend_from_slice(&(text.len() as u16).to_le_bytes());
-            bytes.extend_from_slice(text.as_bytes());
-        }
-        None => bytes.extend_from_slice(&NO_TEXT.to_le_bytes()),
-    }
-}
-
-#[inline]
-fn put_bytes<'r>(rest: &'r mut [u8], bytes: &[u8]) -> &'r mut [u8] {
-    let (place, rest) = rest.split_at_mut(bytes.len());
-    place.copy_from_slice(bytes);
-    rest
 }
 
 /// Whether the trace of an event with these texts, of which the actor is another than the user (`impersonated`), tells the
