@@ -194,7 +194,7 @@ fn together<A: Analyzer>(
     block_bytes: usize,
 ) -> Result<Summary, PipelineError> {
     // How far the reader may be ahead of the windows, in blocks: what bounds the memory of everything in between.
-    let credits = 2 * workers + 2;
+    let credits = workers + 3;
     let (credit_tx, credit_rx) = bounded(credits);
     let (pool_tx, pool_rx) = bounded(credits);
     let (work_tx, work_rx) = bounded::<Work>(credits);

@@ -26,7 +26,7 @@ use crate::sink::dead_letter::DeadLetter;
 use crate::sink::table::TableStyle;
 use crate::sink::{Format, Output};
 use crate::source::discover::{Discovery, discover, total_bytes};
-use crate::source::replay::{BLOCK_BYTES, Limits};
+use crate::source::replay::{REPLAY_BLOCK_BYTES, Limits};
 use crate::source::{Input, InputKind};
 
 /// More threads than this only cost.
@@ -236,7 +236,7 @@ fn analyze(
     let plan = Plan {
         inputs,
         workers: workers.map_or(1, NonZeroUsize::get).min(WORKERS_MAX),
-        limits: Limits { block_bytes: BLOCK_BYTES, record_bytes: args.max_record.max(RECORD_BYTES_MIN) },
+        limits: Limits { block_bytes: REPLAY_BLOCK_BYTES, record_bytes: args.max_record.max(RECORD_BYTES_MIN) },
         time_max,
     };
     let mut people = People { bar, dead };

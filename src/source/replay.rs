@@ -12,8 +12,10 @@ use super::row::end_in_row;
 use super::{InputKind, Oversized};
 use crate::event::time::parse_micros;
 
-/// Size of a block, in bytes: small enough to stay in a core's cache, large enough to make hand-overs cheap.
+/// Size of a block, in bytes, where somebody waits for what is in it.
 pub const BLOCK_BYTES: usize = 256 * 1024;
+/// The same for a replay: a switch from one block's events to their windows, and back, costs some 40 microseconds.
+pub const REPLAY_BLOCK_BYTES: usize = 1024 * 1024;
 /// Longest line that is kept, in bytes, unless configured otherwise.
 pub const RECORD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How far an input is looked into for its first event time, in bytes.
