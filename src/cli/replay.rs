@@ -26,7 +26,7 @@ use crate::sink::dead_letter::DeadLetter;
 use crate::sink::table::TableStyle;
 use crate::sink::{Format, Output};
 use crate::source::discover::{Discovery, discover, total_bytes};
-use crate::source::replay::{REPLAY_BLOCK_BYTES, Limits};
+use crate::source::replay::{Limits, REPLAY_BLOCK_BYTES};
 use crate::source::{Input, InputKind};
 
 /// More threads than this only cost.
