@@ -323,7 +323,9 @@ mod tests {
         let table =
             CaptureTable { fields: FIELDS.map(str::to_owned).to_vec(), per_rule: vec![vec![0, 1], vec![0, 2], vec![]] };
         let mut cut = 0;
-        let place = Place { time: Some(7), source: 3, offset: 9, alike: Alike::default() };
+        // The second tells of the actor what the first has written.
+        let alike = Alike { actor: Some(7), ..Alike::default() };
+        let place = Place { time: Some(7), source: 3, offset: 9, alike };
         let mut keeper = Keeper::default();
         let mut traces = [
             keeper.keep(event, place, &[0], &table, &fields, &mut 0),
@@ -332,6 +334,13 @@ mod tests {
         keeper.put_on_sheet(traces.iter_mut());
         let [first, all] = traces;
         assert_eq!(first.excerpt(), all.excerpt());
+        let alone = all.alone();
+        assert_eq!(
+            (alone.excerpt(), alone.identity(), alone.brief(), format!("{alone:?}")),
+            (all.excerpt(), all.identity(), all.brief(), format!("{all:?}"))
+        );
+        let again = alone.alone();
+        assert!(again == all && again.excerpt() == all.excerpt());
         (all, cut)
     }
 

@@ -168,6 +168,19 @@ impl Trace {
         self.sheet = Some(Arc::clone(sheet));
     }
 
+    /// The same on a sheet of its own: a sheet is large, and stays as long as any of its traces does.
+    pub(crate) fn alone(&self) -> Trace {
+        let bytes = self.bytes();
+        let of_actor = self.bytes_of_actor();
+        let mut rest = of_actor;
+        for _ in 0..ACTOR_TEXTS + usize::from(u16_at(bytes, at::GROUPS)) {
+            next_raw(&mut rest);
+        }
+        let of_actor = &of_actor[..of_actor.len() - rest.len()];
+        let actor = self.length + of_actor.len() as u32;
+        Trace { start: of_actor.len(), actor, sheet: Some(Arc::new([of_actor, bytes].concat())), ..*self }
+    }
+
     /// A trace of an event that is known by its excerpt, with captured values in the order of their fields' ids.
     pub fn new(told: &Excerpt<'_>, values: &[(CaptureId, Value)]) -> Trace {
         let mut recorder = Recorder::default();
