@@ -124,8 +124,11 @@ impl Reorder {
         if !self.heap.is_empty() {
             return None;
         }
-        let behind = self.line.iter().rev().take(NEAR + 1).take_while(|other| !other.is_not_behind(item)).count();
-        (behind <= NEAR).then(|| self.line.len() - behind)
+        let behind = self.line.iter().rev().take(NEAR + 1).take_while(|other| other.time > item.time).count();
+        let place = self.line.len() - behind;
+        let before = place.checked_sub(1).map(|at| &self.line[at]);
+        // Among many that happened at one time the heap finds the place sooner.
+        (behind <= NEAR && before.is_none_or(|before| before.is_not_behind(item))).then_some(place)
     }
 
     pub(super) fn len(&self) -> usize {
