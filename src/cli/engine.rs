@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::rule_files::{self, RuleFile};
 use foldhash::fast::RandomState;
 
+use super::rule_files::{self, RuleFile};
 use crate::config::Site;
 use crate::engine::matches::{ClusterId, Firing, Match, SourceId};
 use crate::engine::program::{CompileError, Program};

@@ -10,8 +10,9 @@ use super::expr::Span;
 use super::filter::{FilterDraft, Scope};
 use super::load::Draft;
 use super::selections::{and, size};
-use super::sigma::{RuleDraft, is_uuid, uuid_of};
+use super::sigma::{RuleDraft, uuid_of};
 use super::{Input, Meta, Rule, RuleSet};
+use crate::event::derived::is_uuid;
 
 /// The most operators that filters may add to all rules together; what they hold is copied into every rule.
 const MAX_FILTERED: usize = 4_000_000;

@@ -7,6 +7,7 @@ use super::diagnostic::{Report, did_you_mean};
 use super::expr::{Expr, Op, Span};
 use super::yaml::{Node, Value};
 use super::{Level, Meta, Placeholders};
+use crate::event::derived::is_uuid;
 
 /// A rule before filters and correlations have had their say.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,15 +171,6 @@ pub fn spanned_texts(document: &Node, key: &str, report: &mut Report) -> Vec<(St
         }
     }
     out
-}
-
-/// Whether a text has the form of a UUID.
-pub fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
 }
 
 /// The UUID (version 8) of a rule that brings none: the same title has the same id everywhere and for ever.

@@ -103,7 +103,7 @@ fn related(node: &Node, report: &mut Report) {
     };
     for item in items {
         let id = item.get("id").and_then(Node::as_text);
-        if !id.is_some_and(super::super::sigma::is_uuid) {
+        if !id.is_some_and(crate::event::derived::is_uuid) {
             report.warning("bad-relation", item.span, "`related` names another rule by its `id`, a UUID");
         }
         match item.get("type") {
