@@ -4,6 +4,7 @@
 use hashbrown::HashMap;
 
 use super::{Excerpt, Firing, Names, Origin, RuleInfo, Trace, cluster, id, message, meta, some};
+use crate::engine::matches::Value;
 use crate::event::time::format_micros;
 
 /// Writes lines, and remembers what is the same in all lines of a rule.
@@ -27,7 +28,7 @@ impl Lines {
         line.put(",\"cluster\":").text(cluster(names, firing.cluster));
         line.who_what_how(&deciding);
         match is_correlation {
-            true => line.put(",\"group\":").object(firing.group.iter().map(|(name, value)| (name, &value.text))),
+            true => line.put(",\"group\":").group(&firing.group),
             false => line.put(",\"group\":null"),
         };
         line.put(",\"count\":").number(firing.count);
@@ -90,10 +91,10 @@ impl Line<'_> {
         }
     }
 
-    fn object<'t>(&mut self, members: impl Iterator<Item = (&'t String, &'t std::sync::Arc<str>)>) -> &mut Self {
+    fn group(&mut self, group: &[(String, Value)]) -> &mut Self {
         self.put("{");
-        for (number, (name, value)) in members.enumerate() {
-            self.put(if number > 0 { "," } else { "" }).text(name).put(":").text(value);
+        for (number, (name, value)) in group.iter().enumerate() {
+            self.put(if number > 0 { "," } else { "" }).text(name).put(":").text(&value.text);
         }
         self.put("}")
     }
@@ -147,7 +148,6 @@ mod tests {
 
     use super::super::{Alert, SourceName, tests::rules};
     use super::*;
-    use crate::engine::matches::Value;
 
     fn text() -> impl Strategy<Value = String> {
         prop_oneof![

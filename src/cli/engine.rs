@@ -81,6 +81,8 @@ pub struct Engine {
     program: Arc<Program>,
     worker: WorkerSettings,
     windows: window::Settings,
+    /// Tells the requests of a replay apart.
+    seed: RandomState,
 }
 
 impl Engine {
@@ -96,10 +98,9 @@ impl Engine {
             site: Arc::new(site),
             clusters: settings.clusters.into(),
             skew: settings.time_max.map(|time| (time, time)),
-            keyed: Some(RandomState::default()),
             ..WorkerSettings::default()
         };
-        Ok(Engine { program: Arc::new(Program::compile(rules)?), worker, windows })
+        Ok(Engine { program: Arc::new(Program::compile(rules)?), worker, windows, seed: RandomState::default() })
     }
 
     /// The engine of a live run, whose alerts leave as soon as their cluster's watermark lets them.
@@ -107,20 +108,20 @@ impl Engine {
         let (rules, captures) = (Arc::clone(&self.program.set), Arc::clone(&self.program.captures));
         let settings = window::Settings { ordered_output: false, ..self.windows };
         let windows = Correlator::new(Arc::clone(&rules), Arc::clone(&captures), settings);
-        live::Core { rules, captures, worker: Worker::new(self.program, with_identities(self.worker)), windows }
+        live::Core { rules, captures, worker: Worker::new(self.program, self.worker), windows }
     }
 
     /// The engine of a member of many: its owners make windows of their own.
     pub fn distributed(self) -> distributed::Core {
         let (rules, captures) = (Arc::clone(&self.program.set), Arc::clone(&self.program.captures));
-        let settings = with_identities(self.worker);
-        let worker = move || Worker::new(Arc::clone(&self.program), settings.clone());
+        let worker = move || Worker::new(Arc::clone(&self.program), self.worker.clone());
         distributed::Core { rules, captures, worker: Box::new(worker) }
     }
 
-    /// A worker for one thread.
+    /// A worker for one thread of a replay, whose matches are written down for nobody.
     pub fn worker(&self) -> impl Analyzer + use<> {
-        Worker::new(Arc::clone(&self.program), self.worker.clone())
+        let settings = WorkerSettings { keyed: Some(self.seed.clone()), ..self.worker.clone() };
+        Worker::new(Arc::clone(&self.program), settings)
     }
 
     /// The windows.
@@ -128,11 +129,6 @@ impl Engine {
         let (set, captures) = (Arc::clone(&self.program.set), Arc::clone(&self.program.captures));
         Box::new(Correlator::new(set, captures, self.windows.clone()))
     }
-}
-
-/// Where matches are written down for others, or for a later start: those have to know the requests.
-fn with_identities(settings: WorkerSettings) -> WorkerSettings {
-    WorkerSettings { keyed: None, ..settings }
 }
 
 impl Analyzer for Worker {

@@ -25,13 +25,13 @@ pub(super) use recorder::{Recorder, Written};
 /// Longest captured value that is shown, in bytes.
 const SHOWN_MAX: usize = 256;
 
-/// How many texts of an event are kept besides the actor's groups; [`Told`] says which.
-const TEXTS: usize = 14;
+/// How many texts of an event are kept; [`Told`] says which.
+const TEXTS: usize = 11;
 
 /// How many of them, the first ones, an alert lists of an event that is not its deciding one.
 const BRIEF_TEXTS: usize = 7;
 
-/// How many of them, the last ones, are the actor's.
+/// How many texts of its actor are kept besides the groups; [`ToldOfActor`] says which.
 const ACTOR_TEXTS: usize = 3;
 
 /// Bytes that are remembered beside what alerts list of an event: the time, and where its texts end.
@@ -40,8 +40,8 @@ pub(super) const BESIDE_BRIEF: usize = size_of::<i64>() + size_of::<u32>();
 /// Bytes behind the values: when the request was received, which is a part of its identity.
 const RECEIVED: usize = size_of::<i64>();
 
-/// The texts in their order, but for those of the actor; the last is the cluster, which excerpts do not tell.
-pub(super) type Told<'a> = [Option<&'a str>; TEXTS - ACTOR_TEXTS];
+/// The texts in their order; the last is the cluster, which excerpts do not tell.
+pub(super) type Told<'a> = [Option<&'a str>; TEXTS];
 
 /// Username, the user behind an impersonation, user agent.
 pub(super) type ToldOfActor<'a> = [Option<&'a str>; ACTOR_TEXTS];
@@ -172,11 +172,8 @@ impl Trace {
     pub(crate) fn alone(&self) -> Trace {
         let bytes = self.bytes();
         let of_actor = self.bytes_of_actor();
-        let mut rest = of_actor;
-        for _ in 0..ACTOR_TEXTS + usize::from(u16_at(bytes, at::GROUPS)) {
-            next_raw(&mut rest);
-        }
-        let of_actor = &of_actor[..of_actor.len() - rest.len()];
+        let groups = usize::from(u16_at(bytes, at::GROUPS));
+        let of_actor = &of_actor[..length_of(ACTOR_TEXTS + groups, of_actor)];
         let actor = self.length + of_actor.len() as u32;
         Trace { start: of_actor.len(), actor, sheet: Some(Arc::new([of_actor, bytes].concat())), ..*self }
     }
@@ -209,6 +206,7 @@ impl Trace {
     /// What alerts list of an event, but the time: its numbers and its first texts, up to the object's name.
     pub(super) fn brief(&self) -> &[u8] {
         let bytes = self.bytes();
+        // Asked of every match: nothing but lengths is looked at.
         let mut end = at::TEXTS;
         for _ in 0..BRIEF_TEXTS {
             let length = u16_at(bytes, end);
@@ -224,10 +222,11 @@ impl Trace {
 
     /// A trace from what [`Trace::brief`] gave, without the rest.
     pub(super) fn from_brief(time: i64, brief: &[u8]) -> Trace {
-        let mut bytes = Vec::with_capacity(brief.len() + size_of_val(&NO_TEXT) * (TEXTS - BRIEF_TEXTS) + RECEIVED);
+        let mut bytes =
+            Vec::with_capacity(brief.len() + size_of_val(&NO_TEXT) * (TEXTS + ACTOR_TEXTS - BRIEF_TEXTS) + RECEIVED);
         bytes.extend_from_slice(brief);
         bytes[at::GROUPS..at::TEXTS].fill(0);
-        for _ in BRIEF_TEXTS..TEXTS {
+        for _ in BRIEF_TEXTS..TEXTS + ACTOR_TEXTS {
             bytes.extend_from_slice(&NO_TEXT.to_le_bytes());
         }
         bytes.extend_from_slice(&[0; RECEIVED]);
@@ -238,38 +237,25 @@ impl Trace {
     /// What may be told: redacted, every text bounded.
     pub fn excerpt(&self) -> Excerpt<'_> {
         let bytes = self.bytes();
-        let mut rest = bytes.get(at::TEXTS..).unwrap_or_default();
-        let mut texts: [Option<Cow<'_, str>>; TEXTS] = std::array::from_fn(|number| {
-            if number == TEXTS - ACTOR_TEXTS {
-                rest = self.bytes_of_actor();
-            }
-            next_shown(&mut rest)
-        });
-        let mut groups = Vec::with_capacity(usize::from(u16_at(bytes, at::GROUPS)));
-        for _ in 0..groups.capacity() {
-            groups.extend(next_shown(&mut rest));
-        }
-        let mut next = texts.iter_mut().map(Option::take);
-        let mut maybe = || next.next().flatten();
+        let (mut texts, mut of_actor) = (bytes.get(at::TEXTS..).unwrap_or_default(), self.bytes_of_actor());
+        let mut next = || next_shown(&mut texts);
+        let mut next_of_actor = || next_shown(&mut of_actor);
+        // They are read in the order in which they stand here.
         Excerpt {
-            audit_id: maybe().unwrap_or_default(),
-            verb: maybe().unwrap_or_default(),
-            resource: maybe().unwrap_or_default(),
-            api_group: maybe(),
-            subresource: maybe(),
-            namespace: maybe(),
-            name: maybe(),
-            uri: maybe().unwrap_or_default(),
-            client_ip: maybe(),
-            decision: {
-                let decision = maybe();
-                let _cluster = maybe();
-                decision
-            },
-            username: maybe().unwrap_or_default(),
-            impersonated_by: maybe(),
-            user_agent: maybe(),
-            groups,
+            audit_id: next().unwrap_or_default(),
+            verb: next().unwrap_or_default(),
+            resource: next().unwrap_or_default(),
+            api_group: next(),
+            subresource: next(),
+            namespace: next(),
+            name: next(),
+            uri: next().unwrap_or_default(),
+            client_ip: next(),
+            decision: next(),
+            username: next_of_actor().unwrap_or_default(),
+            impersonated_by: next_of_actor(),
+            user_agent: next_of_actor(),
+            groups: (0..u16_at(bytes, at::GROUPS)).filter_map(|_| next_of_actor()).collect(),
             time: self.time,
             code: Some(u64_at(bytes, at::CODE) as i64).filter(|code| *code != NO_CODE),
             source: u32_at(bytes, at::SOURCE),
@@ -281,7 +267,7 @@ impl Trace {
     pub fn identity(&self) -> Identity {
         let bytes = self.bytes();
         let mut rest = bytes.get(at::TEXTS..).unwrap_or_default();
-        let texts: [&[u8]; TEXTS - ACTOR_TEXTS] = std::array::from_fn(|_| next_raw(&mut rest).unwrap_or_default());
+        let texts: [&[u8]; TEXTS] = std::array::from_fn(|_| next_raw(&mut rest).unwrap_or_default());
         let [audit_id, verb, _, _, _, _, _, uri, _, _, cluster] = texts;
         let mut rest = self.bytes_of_actor();
         let [actor, behind] = std::array::from_fn(|_| next_raw(&mut rest).unwrap_or_default());
@@ -342,6 +328,15 @@ fn cut(text: &str, max: usize) -> &str {
 /// identity of its request.
 pub(super) fn tells_who(parts: &Parts<'_>, impersonated: bool) -> bool {
     parts.fit(redact::TEXT_MAX) && !(impersonated && parts.username.is_empty())
+}
+
+/// How many bytes so many texts take.
+fn length_of(texts: usize, bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    for _ in 0..texts {
+        next_raw(&mut rest);
+    }
+    bytes.len() - rest.len()
 }
 
 /// The next text as it may be shown, if there is one at its place. What was put is read again as it was; the empty text

@@ -133,8 +133,9 @@ impl Absences {
 }
 
 impl Wait {
-    /// A wait that begins with a match.
+    /// A wait that begins with a match. It may last long, so it keeps the match's own trace, not a whole sheet.
     pub(super) fn new(since: i64, matched: Match, below: Option<Arc<Hop>>, group: Vec<Value>) -> Self {
+        let matched = Match { trace: matched.trace.alone(), ..matched };
         Wait { since, matched, below, group, open: true }
     }
 }

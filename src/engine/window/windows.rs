@@ -15,7 +15,7 @@ use super::plan::{Hop, Kind, Plan, Plans, Reader};
 use super::reorder::Item;
 use super::state::{Fed, Verdict};
 use super::{Settings, WindowStats};
-use crate::engine::matches::{ClusterId, Firing, Match, Origin, Stage, Trace};
+use crate::engine::matches::{ClusterId, Firing, Origin, Stage, Trace};
 
 /// A correlation fired.
 #[derive(Debug)]
@@ -244,9 +244,7 @@ impl Windows {
         let (plan, item) = (&scene.plans.correlations[task.correlation as usize], &scene.run[task.item as usize]);
         for hit in hits {
             let group = || hit.values.iter().map(|value| value.to_value()).collect();
-            // It may wait for long.
-            let matched = || Match { trace: item.matched.trace.alone(), ..item.matched.clone() };
-            let wait = || Wait::new(item.time, matched(), below.cloned(), group());
+            let wait = || Wait::new(item.time, item.matched.clone(), below.cloned(), group());
             // Waits that end together end in the order of their keys.
             let key = (task.correlation, lasting_key(&hit.values, cluster));
             self.absences.feed(plan, key, &hit.positions, wait, scene.settings, stats);
