@@ -218,6 +218,7 @@ impl Worker {
                 .sum(),
         };
         job.reused.keeper.put_on_sheet(job.result.all_matches().map(|matched| &mut matched.trace));
+        job.reused.picture.tell_unknown(&mut job.reused.unknown);
         if job.reused.unknown.iter().any(|unknown| *unknown > 0) {
             job.result.counts.unknown.clone_from(&job.reused.unknown);
             job.reused.unknown.fill(0);

@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::HashTable;
 
+use super::bodies::not_logged;
 use crate::event::credential::ExtraKey;
 use crate::event::json::Kind;
 use crate::event::path::{Derived, Fast, Field, Part, Root};
@@ -17,7 +18,8 @@ use crate::rules::expr::{Op, StrHow, StrOp};
 /// A part of the header that comes again from event to event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Facet {
-    /// Verb, resource, subresource, API group, code, outcome and stage, and whether the audit id is a UUID.
+    /// Verb, resource, subresource, API group, code, outcome and stage, whether the audit id is a UUID, and which bodies
+    /// were not logged.
     Deed,
     /// The user with its groups, its kind of credential and what else authenticators know of it; whom it acts as, and with
     /// which client (a user mostly has one, and exemptions ask for both).
@@ -82,6 +84,7 @@ impl Facet {
                 add(event.outcome().as_bytes());
                 add(event.derived_text(Derived::AuditIdIsUuid).flatten().map_or(b"", str::as_bytes));
                 hasher.write_i64(event.code().unwrap_or(i64::MIN));
+                hasher.write_u8(not_logged(event));
             }
             Facet::Actor => {
                 add(event.username_bytes());
@@ -173,7 +176,7 @@ impl Known {
         let Known { words, meanings, .. } = self;
         let (before, new) = words.split_at(start);
         let hash = hasher.hash_one(new);
-        // All meanings are of one length.
+        // All meanings of a facet are of one length.
         let same = |(_, place): &(u64, u32)| before.get(*place as usize..).is_some_and(|known| known.starts_with(new));
         if let Some((_, place)) = meanings.find(hash, same) {
             words.truncate(start);
@@ -201,7 +204,7 @@ pub struct Alike {
 
 impl Cache {
     /// Where the meaning of the event's value of this facet is; if the value is new, `work_out` fills in the words of the
-    /// rules and, behind them, of the settled parts. Makes room, if there is none, by forgetting all values: places of
+    /// rules and, behind them, of the settled parts, and for a deed the set of rules that are unknown. Makes room, if there is none, by forgetting all values: places of
     /// earlier events are void.
     pub fn place(&mut self, facet: Facet, event: &Event<'_>, work_out: impl FnOnce(&mut Vec<u64>)) -> Place {
         let mut hasher = self.hasher.build_hasher();
@@ -219,6 +222,12 @@ impl Cache {
         let place = known.only_once(start, &self.hasher);
         known.places.insert_unique(hash, (hash, place), |(hash, _)| *hash);
         (place, hash)
+    }
+
+    /// The set of rules that a deed leaves unknown whose meaning is at this place, with so many words of all else.
+    #[inline]
+    pub fn unknown(&self, (place, _): Place, words: usize) -> u32 {
+        self.known[Facet::Deed as usize].words[place as usize + words] as u32
     }
 
     /// The meanings at places of this event, with so many words of rules and of settled parts.

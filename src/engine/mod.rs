@@ -2,6 +2,7 @@
 
 mod addresses;
 mod block;
+mod bodies;
 mod branches;
 pub mod captures;
 pub mod condition;

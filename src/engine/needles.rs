@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 
 use super::condition::{Condition, Verdict};
 use super::facets::Facet;
-use super::index::{Bits, has, set};
+use super::index::{Bits, has, set, unset};
 use super::keywords::words_of;
 use super::lookup::{look_up, scalar_text, sole_text};
 use crate::event::path::{Field, Root};
@@ -42,6 +42,8 @@ struct Group {
     part_of: Box<[u32]>,
     /// The rules with a part that tests the field.
     rules: Bits,
+    /// Those of them that ask nothing else of a body.
+    alone: Bits,
 }
 
 /// What was found in the fields of the event at hand; kept for its memory.
@@ -53,10 +55,11 @@ pub struct Found(Vec<InField>);
 struct InField {
     /// Of which event.
     event: u64,
-    /// The parts with a word in it.
+    /// The parts with a word in it, as a set and one by one.
     parts: Bits,
-    /// Rules, while candidates are narrowed down; kept for its memory.
-    left: Bits,
+    hits: Vec<u32>,
+    /// Candidates of these parts, while all are narrowed down; kept for its memory.
+    kept: Vec<u32>,
     missing: Missing,
     /// Whether the parts have to look for themselves.
     unsure: bool,
@@ -84,7 +87,13 @@ impl Needles {
                 rules_of[*part].iter().for_each(|rule| set(&mut rules, *rule as usize));
                 rules_of_part[*part].clone_from(&rules_of[*part]);
             }
-            groups.push(Group { field, search, part_of: part_of.into(), rules });
+            groups.push(Group { field, search, part_of: part_of.into(), alone: rules.clone(), rules });
+        }
+        for (number, _) in parts.iter().enumerate().filter(|(_, part)| !is_certain(part)) {
+            let others = (0u32..).zip(&mut groups).filter(|(place, _)| of_part[number] != Some(*place));
+            others.for_each(|(_, group)| {
+                rules_of[number].iter().for_each(|rule| unset(&mut group.alone, *rule as usize))
+            });
         }
         Needles { groups, of_part, rules_of: rules_of_part }
     }
@@ -113,7 +122,7 @@ impl Needles {
         if found.event != number {
             found.event = number;
             self.groups[place].search(event, self.of_part.len(), found);
-            if !found.unsure && !found.missing.any() {
+            if !found.unsure {
                 self.narrow(&self.groups[place], found, candidates);
             }
         }
@@ -128,41 +137,56 @@ impl Needles {
 impl Needles {
     /// Leaves the rules of the group that have a part with a word, and all rules of no part of it.
     fn narrow(&self, group: &Group, found: &mut InField, candidates: &mut [u64]) {
-        let left = &mut found.left;
-        left.clear();
-        left.extend(group.rules.iter().map(|rules| !rules));
-        for (at, word) in found.parts.iter().enumerate() {
-            let mut word = *word;
-            while word != 0 {
-                let part = at * 64 + word.trailing_zeros() as usize;
-                word &= word - 1;
-                self.rules_of[part].iter().for_each(|rule| set(left, *rule as usize));
-            }
-        }
-        candidates.iter_mut().zip(left).for_each(|(candidates, left)| *candidates &= *left);
+        let out = match found.missing {
+            Missing { dropped: true, .. } | Missing { malformed: true, .. } => return,
+            // They may be unknown, but not so that it is told: it is the patch that says nothing of the field.
+            Missing { partial: true, .. } => &group.alone,
+            _ => &group.rules,
+        };
+        let with_word = found.hits.iter().flat_map(|part| &self.rules_of[*part as usize]);
+        found.kept.clear();
+        found.kept.extend(with_word.filter(|rule| has(candidates, **rule as usize)));
+        candidates.iter_mut().zip(out).for_each(|(candidates, out)| *candidates &= !out);
+        found.kept.iter().for_each(|rule| set(candidates, *rule as usize));
     }
 }
 
 impl Group {
     fn search(&self, event: &Event<'_>, parts: usize, found: &mut InField) {
-        found.parts.clear();
-        found.parts.resize(parts.div_ceil(64), 0);
-        (found.missing, found.unsure) = (Missing::default(), false);
+        let InField { parts: with_word, hits, unsure, missing, .. } = found;
+        with_word.resize(parts.div_ceil(64), 0);
+        hits.drain(..).for_each(|part| unset(with_word, part as usize));
+        (*missing, *unsure) = (Missing::default(), false);
         let mut look = |text: &str| {
-            found.unsure |= !text.is_ascii();
-            let words = self.search.find_overlapping_iter(text);
-            words.for_each(|word| set(&mut found.parts, self.part_of[word.pattern().as_usize()] as usize));
+            *unsure |= !text.is_ascii();
+            for word in self.search.find_overlapping_iter(text) {
+                let part = self.part_of[word.pattern().as_usize()];
+                if !has(with_word, part as usize) {
+                    set(with_word, part as usize);
+                    hits.push(part);
+                }
+            }
         };
         if let Some(text) = sole_text(&self.field, event) {
             return text.into_iter().for_each(look);
         }
-        let missing = look_up(&self.field, event, None, &mut |node| {
+        *missing = look_up(&self.field, event, None, &mut |node| {
             event.scalars(node, &mut |scalar| {
                 scalar_text(event, scalar).into_iter().for_each(&mut look);
                 ControlFlow::Continue(())
             })
         });
-        found.missing = missing;
+    }
+}
+
+/// Whether a part reads nothing that may be missing or not well-formed.
+fn is_certain(part: &Condition) -> bool {
+    match part {
+        Condition::Const(_) => true,
+        Condition::And(parts) | Condition::Or(parts) => parts.iter().all(is_certain),
+        Condition::Not(part) => is_certain(part),
+        Condition::Test(check) => check.facet.is_some() || matches!(check.field.root, Root::Fast(_)),
+        Condition::Each(_) => false,
     }
 }
 
@@ -205,7 +229,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_ruled_out_is_judged_the_same(
-            field in select(&["objectRef.name", "requestURI", "requestObject.spec.a", "k8s.object.spec.a", "k8s.clientIP"][..]),
+            field in select(&["objectRef.name", "requestURI", "requestObject.spec.a", "requestObject.spec.b", "k8s.object.spec.a", "k8s.clientIP"][..]),
             words in prop::collection::vec(("[ab]{1,3}", 0..4usize, any::<bool>()), TESTS_MIN..TESTS_MIN + 20),
             text in select(&["ab", "aBa", "bbb", "\u{212a}ab", "", "x", "b\\u0061b"][..]),
             verb in select(&["create", "patch", "get"][..]),
@@ -224,7 +248,10 @@ mod tests {
                 for (number, part) in parts.iter().enumerate() {
                     let ruled_out = needles.rule_out(number, event, 1, &mut found, &mut candidates);
                     let Some((verdict, missing)) = ruled_out else { continue };
-                    assert!(has(&candidates, number) || verdict == Verdict::False);
+                    // What is left out does not hold, or nobody is told that it is unknown.
+                    let silent = verdict == Verdict::False || missing == Missing { partial: true, ..Missing::default() };
+                    assert!(has(&candidates, number) || silent);
+                    assert!(!has(&candidates, number) || missing.dropped, "one search rules out all");
                     let doubt = Doubt::default();
                     let judged = Condition::compile(part).unwrap().judge(event, &doubt);
                     assert_eq!((verdict, missing), (judged, doubt.get()), "{part:?} {json}");
@@ -249,6 +276,25 @@ mod tests {
             let (asked, candidates) = with_event(&json, |event| all(event, number, &mut found));
             assert_eq!((&asked, &candidates), (&left, &left), "{name}");
         }
+    }
+
+    #[test]
+    fn what_may_be_told_to_be_unknown_stays_a_candidate() {
+        let mut parts: Vec<Expr> =
+            (0..TESTS_MIN).map(|n| part("requestObject.a", StrHow::Prefix(format!("n{n}-")), false)).collect();
+        parts.push(part("responseObject.b", StrHow::Exact("x".into()), false));
+        parts.push(part("verb", StrHow::Exact("patch".into()), false));
+        let conditions: Vec<Condition> = parts.iter().map(|part| Condition::compile(part).unwrap()).collect();
+        // Rule 0 asks a response as well, rule 1 the verb.
+        let mut rules_of: Vec<Vec<u32>> = (0..TESTS_MIN as u32).map(|part| vec![part]).collect();
+        rules_of.extend([vec![0], vec![1]]);
+        let needles = Needles::new(&parts.iter().collect::<Vec<_>>(), &conditions, &rules_of, 1);
+        let mut candidates = vec![0b111];
+        with_event(r#"{"level":"Request","verb":"patch","requestObject":{}}"#, |event| {
+            let unknown = needles.rule_out(0, event, 1, &mut Found::default(), &mut candidates);
+            assert_eq!(unknown, Some((Verdict::Unknown, Missing { partial: true, ..Missing::default() })));
+        });
+        assert_eq!(candidates, vec![0b001]);
     }
 
     #[test]

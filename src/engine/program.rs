@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::addresses::Addresses;
+use super::bodies::{Bodies, Unknown};
 use super::branches::Branches;
 use super::captures::CaptureTable;
 use super::condition::{Condition, Doubt, Verdict};
@@ -50,6 +51,8 @@ pub struct Program {
     plain: Bits,
     /// Per facet: the parts that have a test of it, with the rules they belong to.
     of_facet: [Vec<PartOfFacet>; FACETS],
+    /// What is settled by the bodies that were not logged.
+    bodies: Bodies,
     addresses: Addresses,
     index: Index,
     /// Rules that are judged at any stage, because they name it.
@@ -83,10 +86,27 @@ pub struct Picture {
     pub alike: Alike,
     cache: Cache,
     pods: Pods,
-    found: Found,
     /// Per part.
     judged: Vec<Judged>,
+    memory: Memory,
+}
+
+/// What is remembered while meanings are worked out.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The number of the event at hand.
     event: u64,
+    found: Found,
+    /// Rules that are no candidates because deeds leave them unknown.
+    unknown: Unknown,
+}
+
+impl Picture {
+    /// Adds to the counts of rules on how many events deeds left them unknown, because bodies were dropped, and begins
+    /// anew.
+    pub fn tell_unknown(&mut self, of_rule: &mut [u64]) {
+        self.memory.unknown.tell(of_rule);
+    }
 }
 
 /// How a part was judged last.
@@ -122,6 +142,7 @@ impl Program {
         let needles = Needles::new(&said, &parts, &rules_of, index.words());
         let of_facet = Facet::ALL.map(|facet| of_facet(facet, &parts, &rules_of, index.words()));
         let branches = Branches::new(&parts);
+        let bodies = Bodies::new(&parts, &rules_of, &stage_rules);
         let addresses = Addresses::new(&parts, &rules_of, (index.words(), branches.words()));
         let quanta = sightings::quanta(&rule_set);
         let mut pod_parts = Vec::new();
@@ -145,6 +166,7 @@ impl Program {
             parts,
             of_rule,
             of_facet,
+            bodies,
             addresses,
             branches,
             index,
@@ -160,13 +182,13 @@ impl Program {
             return self.look_at_all(outcome, picture);
         }
         self.begin(picture);
-        let Picture { candidates, settled, alike, cache, found, event: number, .. } = picture;
+        let Picture { candidates, settled, alike, cache, memory, .. } = picture;
         let (rules, parts) = (self.index.words(), self.branches.words());
-        let number = *number;
-        let mut place = |facet| {
-            (facet, cache.place(facet, event, |words| self.meaning(facet, event, (number, &mut *found), words)))
-        };
+        let mut place = |facet| (facet, cache.place(facet, event, |words| self.meaning(facet, event, memory, words)));
         let [deed, actor, place_] = [Facet::Deed, Facet::Actor, Facet::Place].map(&mut place);
+        if outcome {
+            memory.unknown.count(cache.unknown(deed.1, rules + parts));
+        }
         // All facets at once: a bitset is a few words, and each pass over it costs more than what it does.
         let [(one, _), (two, _), (three, _)] = cache.meanings([deed, actor, place_], rules, parts);
         let mut any = 0;
@@ -184,8 +206,7 @@ impl Program {
             return;
         }
         let annotations = Facet::Annotations;
-        let annotations =
-            cache.place(annotations, event, |words| self.meaning(annotations, event, (number, found), words));
+        let annotations = cache.place(annotations, event, |words| self.meaning(annotations, event, memory, words));
         *alike = Alike { deed: Some(deed.1.1), actor: Some(actor.1.1), annotations: Some(annotations.1) };
         let all = cache.meanings([deed, actor, place_, (Facet::Annotations, annotations)], rules, parts);
         keep_those_in(candidates, all[3].0);
@@ -212,11 +233,11 @@ impl Program {
     fn begin(&self, picture: &mut Picture) {
         picture.candidates.resize(self.index.words(), 0);
         picture.settled.resize(self.branches.words(), 0);
-        picture.event += 1;
-        if picture.event as u32 == 0 {
+        picture.memory.event += 1;
+        if picture.memory.event as u32 == 0 {
             // What was judged 2^32 events ago would look like judged now.
             picture.judged.clear();
-            picture.event += 1;
+            picture.memory.event += 1;
         }
         let none = Judged { event: 0, verdict: Verdict::False, missing: Missing::default() };
         picture.judged.resize(self.parts.len(), none);
@@ -224,14 +245,15 @@ impl Program {
     }
 
     /// Appends what the event's value of this facet means for every rule.
-    fn meaning(&self, facet: Facet, event: &Event<'_>, found: (u64, &mut Found), words: &mut Vec<u64>) {
+    fn meaning(&self, facet: Facet, event: &Event<'_>, memory: &mut Memory, words: &mut Vec<u64>) {
         // Whatever is wrong with the text must show when the event is judged, whether its facets were known or not.
-        event.of_header(|| self.work_out(facet, event, found, words));
+        event.of_header(|| self.work_out(facet, event, memory, words));
     }
 
-    fn work_out(&self, facet: Facet, event: &Event<'_>, found: (u64, &mut Found), words: &mut Vec<u64>) {
+    fn work_out(&self, facet: Facet, event: &Event<'_>, memory: &mut Memory, words: &mut Vec<u64>) {
         let (mut left, mut settled) = (ones(self.index.words()), vec![0; self.branches.words()]);
-        let (number, found) = found;
+        let Memory { event: number, found, unknown } = memory;
+        let number = *number;
         self.index.narrow(event, facet, &mut left);
         for PartOfFacet { part, rules } in &self.of_facet[facet as usize] {
             if !rules.any_of(&left) {
@@ -249,23 +271,29 @@ impl Program {
                 Verdict::Unknown => {}
             }
         }
+        let unknown = (facet == Facet::Deed).then(|| {
+            let needles = (&self.needles, number, found);
+            self.bodies.settle(event, (&self.parts, &self.of_rule), needles, (&mut left, &mut settled), unknown)
+        });
         words.extend(left);
         words.extend(settled);
+        words.extend(unknown.map(u64::from));
     }
 
     /// The verdict of one candidate.
     pub fn judge_candidate(&self, rule: usize, event: &Event<'_>, doubt: &Doubt, picture: &mut Picture) -> Verdict {
         let mut verdict = Verdict::True;
+        let number = picture.memory.event as u32;
         for &part in &self.of_rule[rule] {
             if has(&picture.settled, part as usize) {
                 continue;
             }
             let known = &picture.judged[part as usize];
-            let (part_verdict, missing) = if known.event == picture.event as u32 {
+            let (part_verdict, missing) = if known.event == number {
                 (known.verdict, known.missing)
             } else {
                 let (verdict, missing) = self.judge_part(part as usize, event, picture);
-                picture.judged[part as usize] = Judged { event: picture.event as u32, verdict, missing };
+                picture.judged[part as usize] = Judged { event: number, verdict, missing };
                 (verdict, missing)
             };
             doubt.set(doubt.get().or(missing));
@@ -284,8 +312,8 @@ impl Program {
             let doubt = Doubt::default();
             return (self.parts[part].judge(event, &doubt), doubt.get());
         }
-        let Picture { pods, alike, found, candidates, settled, event: number, .. } = picture;
-        if let Some(ruled_out) = self.needles.rule_out(part, event, *number, found, candidates) {
+        let Picture { pods, alike, candidates, settled, memory, .. } = picture;
+        if let Some(ruled_out) = self.needles.rule_out(part, event, memory.event, &mut memory.found, candidates) {
             return ruled_out;
         }
         if let Some(number) = self.of_pod[part]

@@ -281,19 +281,23 @@ impl<'a> Event<'a> {
     }
 
     fn was_dropped(&self, slot: Slot) -> bool {
-        if self.slot(slot).is_some_and(|raw| self.doc.kind(raw) != Kind::Null) {
-            return false;
-        }
-        if matches!(self.subresource(), Some("exec" | "attach" | "portforward" | "proxy" | "log")) {
-            return false;
-        }
-        let writes = matches!(self.verb(), Some("create" | "update" | "patch"));
+        self.dropped_by_level(slot)
+            || self.may_be_dropped(slot) && self.annotation("audit.k8s.io/truncated") == Some("true")
+    }
+
+    /// The same as far as it follows from the level and from what was done.
+    pub fn dropped_by_level(&self, slot: Slot) -> bool {
         let below = match (slot, self.level()) {
-            (Slot::RequestObject, Some("Metadata")) => writes,
+            (Slot::RequestObject, Some("Metadata")) => matches!(self.verb(), Some("create" | "update" | "patch")),
             (Slot::ResponseObject, Some("Metadata" | "Request")) => true,
             _ => false,
         };
-        below || self.annotation("audit.k8s.io/truncated") == Some("true")
+        below && self.may_be_dropped(slot)
+    }
+
+    fn may_be_dropped(&self, slot: Slot) -> bool {
+        self.slot(slot).is_none_or(|raw| self.doc.kind(raw) == Kind::Null)
+            && !matches!(self.subresource(), Some("exec" | "attach" | "portforward" | "proxy" | "log"))
     }
 
     /// What is stored: the response's object, else the request's. A patch without a response is shown as partial.
