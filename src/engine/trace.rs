@@ -12,6 +12,7 @@
 //! What is told of the actor (its texts, and its groups) stands on the sheet once: in the first trace of the actor, behind the
 //! event's texts. Most of an hour's requests are those of a few.
 
+pub(super) mod listed;
 mod recorder;
 
 use std::borrow::Cow;
@@ -33,9 +34,6 @@ const BRIEF_TEXTS: usize = 7;
 
 /// How many texts of its actor are kept besides the groups; [`ToldOfActor`] says which.
 const ACTOR_TEXTS: usize = 3;
-
-/// Bytes that are remembered beside what alerts list of an event: the time, and where its texts end.
-pub(super) const BESIDE_BRIEF: usize = size_of::<i64>() + size_of::<u32>();
 
 /// Bytes behind the values: when the request was received, which is a part of its identity.
 const RECEIVED: usize = size_of::<i64>();
@@ -215,9 +213,11 @@ impl Trace {
         bytes.get(..end).unwrap_or(bytes)
     }
 
-    /// Bytes it takes to remember what alerts list of the event.
-    pub fn brief_size(&self) -> usize {
-        self.brief().len() + BESIDE_BRIEF
+    /// Bytes it takes to remember what alerts list of the event, if its names are known and no time passed since others'.
+    pub fn listed_size(&self) -> usize {
+        let (mut names, mut packed) = (listed::Names::default(), Vec::new());
+        listed::pack(self.time, self.brief(), self.time, &mut names, &mut packed);
+        packed.len() + size_of::<u32>()
     }
 
     /// A trace from what [`Trace::brief`] gave, without the rest.

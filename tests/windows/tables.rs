@@ -215,8 +215,8 @@ fn groups_that_are_over_are_purged() {
 
 #[test]
 fn says_when_evidence_was_evicted() {
-    let size = at(0, 0).matches(&CaptureTable { fields: vec![], per_rule: vec![vec![]] }, None)[0].trace.brief_size();
-    let settings = Settings { evidence_bytes_max: 2 * size, ..Settings::default() };
+    let size = at(0, 0).matches(&CaptureTable { fields: vec![], per_rule: vec![vec![]] }, None)[0].trace.listed_size();
+    let settings = Settings { evidence_bytes_max: 2 * size + size / 2, ..Settings::default() };
     let mut b = Bench::new(&[false], vec![at_least(4, 60)], settings);
     b.absorb(0, &[at(1, 1), at(2, 2), at(3, 3), at(4, 4)]);
     assert_eq!(b.finish(), ["c0 @4 x4 e3,e4 truncated"]);

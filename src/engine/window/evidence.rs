@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use super::WindowStats;
 use crate::engine::matches::Trace;
-use crate::engine::trace::BESIDE_BRIEF;
+use crate::engine::trace::listed::{self, Names};
 
-/// What alerts list of an event is copied into blocks of this size, so that the ring has what it says it has: no room
+/// What alerts list of an event is packed into blocks of this size, so that the ring has what it says it has: no room
 /// between allocations, and nothing of what a trace carries besides.
 const BLOCK_BYTES: usize = 32 << 10;
 
@@ -22,14 +22,16 @@ pub(super) struct Evidence {
     next: u64,
     bytes: usize,
     max: usize,
+    names: Names,
 }
 
 /// Traces that stand together.
 #[derive(Debug, Default)]
 struct Block {
-    /// Number of its first trace.
+    /// Number of its first trace, and that one's time.
     first: u64,
-    /// Each one's time, and what is listed of it.
+    since: i64,
+    /// What is listed of each.
     bytes: Vec<u8>,
     /// Where each of them ends.
     ends: Vec<u32>,
@@ -47,11 +49,24 @@ impl Block {
     fn has_room(&self, bytes: usize) -> bool {
         self.bytes.len() + bytes <= BLOCK_BYTES
     }
+
+    /// Adds a trace; gives the bytes that it takes.
+    fn push(&mut self, time: i64, brief: &[u8], names: &mut Names) -> usize {
+        let before = self.bytes.len();
+        listed::pack(time, brief, self.since, names, &mut self.bytes);
+        self.ends.push(self.bytes.len() as u32);
+        cost(self.bytes.len() - before)
+    }
+}
+
+/// What a trace of so many bytes takes.
+fn cost(bytes: usize) -> usize {
+    bytes + size_of::<u32>()
 }
 
 impl Evidence {
     pub(super) fn new(max: usize) -> Self {
-        Evidence { blocks: VecDeque::new(), spare: None, first: 0, next: 0, bytes: 0, max }
+        Evidence { blocks: VecDeque::new(), spare: None, first: 0, next: 0, bytes: 0, max, names: Names::default() }
     }
 
     /// What it takes, in bytes.
@@ -63,11 +78,13 @@ impl Evidence {
     pub(super) fn push(&mut self, trace: &Trace, stats: &mut WindowStats) -> u64 {
         let (number, brief) = (self.next, trace.brief());
         self.next += 1;
-        self.bytes += brief.len() + BESIDE_BRIEF;
-        let block = self.block(brief.len() + size_of::<i64>());
-        block.bytes.extend_from_slice(&trace.time.to_le_bytes());
-        block.bytes.extend_from_slice(brief);
-        block.ends.push(block.bytes.len() as u32);
+        let most = brief.len() + listed::MORE;
+        if !self.blocks.back().is_some_and(|block| block.has_room(most)) {
+            self.begin_block(trace.time, most);
+        }
+        if let Some(block) = self.blocks.back_mut() {
+            self.bytes += block.push(trace.time, brief, &mut self.names);
+        }
         while self.bytes > self.max && self.first < self.next {
             self.evict();
             stats.evidence_evicted += 1;
@@ -75,23 +92,19 @@ impl Evidence {
         number
     }
 
-    /// The block where so many more bytes have their place.
-    fn block(&mut self, bytes: usize) -> &mut Block {
-        if !self.blocks.back().is_some_and(|block| block.has_room(bytes)) {
-            let mut block = self.spare.take().unwrap_or_default();
-            block.first = self.next - 1;
-            // One trace may be larger than a block; it then has one of its own.
-            block.bytes.reserve_exact(BLOCK_BYTES.max(bytes));
-            self.blocks.push_back(block);
-        }
-        let last = self.blocks.len() - 1;
-        &mut self.blocks[last]
+    /// Begins a block with the trace that was numbered last, of at most so many bytes.
+    fn begin_block(&mut self, since: i64, bytes: usize) {
+        let mut block = self.spare.take().unwrap_or_default();
+        (block.first, block.since) = (self.next - 1, since);
+        // One trace may be larger than a block; it then has one of its own.
+        block.bytes.reserve_exact(BLOCK_BYTES.max(bytes));
+        self.blocks.push_back(block);
     }
 
     /// Forgets the oldest trace, and its block with the block's last.
     fn evict(&mut self) {
         let Some(block) = self.blocks.front() else { return };
-        self.bytes -= block.get(self.first).map_or(0, <[u8]>::len) + size_of::<u32>();
+        self.bytes -= cost(block.get(self.first).map_or(0, <[u8]>::len));
         self.first += 1;
         if block.first + block.ends.len() as u64 == self.first
             && let Some(mut block) = self.blocks.pop_front()
@@ -108,8 +121,8 @@ impl Evidence {
             return None;
         }
         let behind = self.blocks.partition_point(|block| block.first <= number);
-        let (time, brief) = self.blocks.get(behind.checked_sub(1)?)?.get(number)?.split_first_chunk()?;
-        Some(Trace::from_brief(i64::from_le_bytes(*time), brief))
+        let block = self.blocks.get(behind.checked_sub(1)?)?;
+        listed::unpack(block.get(number)?, block.since, &self.names)
     }
 }
 
@@ -126,7 +139,7 @@ mod tests {
     fn evicts_the_oldest_beyond_its_bytes() {
         let mut stats = WindowStats::default();
         let trace = trace("a".into());
-        let cost = trace.brief_size();
+        let cost = trace.listed_size();
         let mut e = Evidence::new(2 * cost);
         assert_eq!((0..5).map(|_| e.push(&trace, &mut stats)).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
         assert_eq!((0..6).map(|n| e.get(n).is_some()).collect::<Vec<_>>(), [false, false, false, true, true, false]);
@@ -153,8 +166,10 @@ mod tests {
             while kept.front().is_some_and(|(number, _)| *number < e.first) {
                 kept.pop_front();
             }
-            let cost: usize = kept.iter().map(|(_, trace)| trace.brief_size()).sum();
-            assert_eq!(e.bytes, cost);
+            let live =
+                e.blocks.iter().map(|block| (e.first.max(block.first)..block.first + block.ends.len() as u64, block));
+            let costs = live.flat_map(|(numbers, block)| numbers.map(|n| cost(block.get(n).unwrap().len())));
+            assert_eq!(e.bytes, costs.sum::<usize>());
             let held: usize = e.blocks.iter().chain(&e.spare).map(|block| block.bytes.capacity()).sum();
             assert!(held <= max + 4 * BLOCK_BYTES, "{held}");
         }
