@@ -15,7 +15,7 @@ use hashbrown::HashTable;
 
 use super::{BRIEF_TEXTS, NO_CODE, NO_TEXT, Trace, at, next_raw, u32_at, u64_at};
 
-/// How many bytes of names are kept apart; what finds no room stands with its event.
+/// How many bytes of names are kept apart, about; what finds no room stands with its event.
 const NAMES_BYTES_MAX: usize = 1 << 20;
 
 /// What is packed otherwise than by itself.
