@@ -48,7 +48,6 @@ fn options() -> serde_saphyr::Options {
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         with_snippet: false,
-        emit_comments: false,
     }
 }
 
