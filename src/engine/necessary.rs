@@ -168,50 +168,39 @@ impl Needs {
             return Needs::none();
         }
         let field = Field::parse(name);
-        let of = |dimension| Some((dimension, named(test, &field, dimension)?));
-        Needs(Dimension::ALL.into_iter().filter_map(of).collect())
+        let mut needs = Needs(named(test, &field).into_iter().collect());
+        if prefixes(test).is_some_and(|all| all.iter().all(|prefix| prefix.starts_with(SYSTEM))) {
+            needs.0.push((Dimension::Prefix, vec![SYSTEM.into()]));
+        }
+        needs
     }
 }
 
-/// The values that a test names, if it is one of equality on the dimension's field.
-fn named(test: &Test, field: &Field, dimension: Dimension) -> Option<Values> {
-    let derived = |wanted| (field.root == Root::Derived(wanted) && field.path.0.is_empty()).then_some(());
-    match dimension {
-        Dimension::Code if field.root == Root::Derived(Derived::Outcome) => outcomes(test),
-        Dimension::Code => (field.root == Root::Fast(Fast::Code)).then(|| codes(test)).flatten(),
-        Dimension::Annotation => annotation(test, field),
-        Dimension::Prefix => {
-            let system = prefixes(test)?.iter().all(|prefix| prefix.starts_with(SYSTEM));
-            system.then(|| vec![SYSTEM.into()])
-        }
-        Dimension::Impersonation => {
-            (field.root == Root::Slot(Slot::ImpersonatedUser) && needs_value(test)).then(|| vec!["yes".into()])
-        }
-        Dimension::Credential => derived(Derived::CredentialId).and_then(|()| credential(test)),
-        Dimension::ActorGroup => derived(Derived::ActorGroups).and_then(|()| exact(test, false)),
-        Dimension::UserGroup => {
-            (field.root == Root::Slot(Slot::User) && is_run(field, "groups")).then(|| exact(test, false)).flatten()
-        }
-        Dimension::Actor => derived(Derived::ActorUsername).and_then(|()| exact(test, true)),
-        Dimension::AuditIdForm => derived(Derived::AuditIdIsUuid).and_then(|()| truth(test)),
-        Dimension::ActorKind => derived(Derived::ActorKind).and_then(|()| exact(test, true)),
-        Dimension::Stage => (field.root == Root::Slot(Slot::Stage)).then(|| exact(test, true)).flatten(),
-        Dimension::Resource
-        | Dimension::Verb
-        | Dimension::ApiGroup
-        | Dimension::Subresource
-        | Dimension::Namespace
-        | Dimension::Username => {
-            let fast = match dimension {
-                Dimension::Resource => Fast::Resource,
-                Dimension::Verb => Fast::Verb,
-                Dimension::ApiGroup => Fast::ApiGroup,
-                Dimension::Subresource => Fast::Subresource,
-                Dimension::Namespace => Fast::Namespace,
-                _ => Fast::Username,
-            };
-            (field.root == Root::Fast(fast)).then(|| exact(test, true)).flatten()
-        }
+/// The dimension that a field is, and the values that a test of it names, if it is one of equality.
+fn named(test: &Test, field: &Field) -> Option<(Dimension, Values)> {
+    let whole = |dimension| Some((dimension, exact(test, true)?));
+    match field.root {
+        Root::Fast(Fast::Resource) => whole(Dimension::Resource),
+        Root::Fast(Fast::Verb) => whole(Dimension::Verb),
+        Root::Fast(Fast::ApiGroup) => whole(Dimension::ApiGroup),
+        Root::Fast(Fast::Subresource) => whole(Dimension::Subresource),
+        Root::Fast(Fast::Namespace) => whole(Dimension::Namespace),
+        Root::Fast(Fast::Username) => whole(Dimension::Username),
+        Root::Fast(Fast::Code) => Some((Dimension::Code, codes(test)?)),
+        Root::Slot(Slot::Stage) => whole(Dimension::Stage),
+        Root::Slot(Slot::Annotations) => Some((Dimension::Annotation, annotation(test, field)?)),
+        Root::Slot(Slot::ImpersonatedUser) => needs_value(test).then(|| (Dimension::Impersonation, vec!["yes".into()])),
+        Root::Slot(Slot::User) if is_run(field, "groups") => Some((Dimension::UserGroup, exact(test, false)?)),
+        Root::Derived(Derived::Outcome) => Some((Dimension::Code, outcomes(test)?)),
+        Root::Derived(derived) if field.path.0.is_empty() => match derived {
+            Derived::ActorUsername => whole(Dimension::Actor),
+            Derived::ActorKind => whole(Dimension::ActorKind),
+            Derived::ActorGroups => Some((Dimension::ActorGroup, exact(test, false)?)),
+            Derived::AuditIdIsUuid => Some((Dimension::AuditIdForm, truth(test)?)),
+            Derived::CredentialId => Some((Dimension::Credential, credential(test)?)),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -303,9 +292,7 @@ fn credential(test: &Test) -> Option<Values> {
 
 /// The annotation's key, if the test needs it to be there.
 fn annotation(test: &Test, field: &Field) -> Option<Values> {
-    let (Root::Slot(Slot::Annotations), [Part::Run(key) | Part::Key(key)]) = (field.root, &*field.path.0) else {
-        return None;
-    };
+    let [Part::Run(key) | Part::Key(key)] = &*field.path.0 else { return None };
     needs_value(test).then(|| vec![fold(key).into()])
 }
 
