@@ -8,7 +8,7 @@ mod compose;
 mod oracle;
 mod scalar;
 
-use granit_parser::Parser;
+use granit_parser::{ErrorKind, Parser, ScanError};
 
 use super::span::Span;
 use compose::{Composer, span_of};
@@ -136,13 +136,21 @@ pub fn parse(text: &str) -> (Vec<Node>, Vec<YamlError>) {
     for event in Parser::new_from_str_with_options(text, granit_parser::options! { emit_comments: false }) {
         let taken = match event {
             Ok((event, at)) => composer.take(event, &at),
-            Err(error) => Err(YamlError { message: error.info(), span: span_of(error.marker()) }),
+            Err(error) => Err(unreadable(&error)),
         };
         if let Err(error) = taken {
             return (Vec::new(), vec![error]);
         }
     }
     composer.finish()
+}
+
+fn unreadable(error: &ScanError) -> YamlError {
+    let message = match error.kind() {
+        ErrorKind::UnknownAnchor => "unknown anchor: nothing before this alias has its name".to_owned(),
+        _ => error.info(),
+    };
+    YamlError { message, span: span_of(error.marker()) }
 }
 
 #[cfg(test)]
