@@ -5,7 +5,7 @@
 #[path = "src/rules/span.rs"]
 mod span;
 #[allow(dead_code, reason = "the program uses the rest of it")]
-#[path = "src/rules/yaml.rs"]
+#[path = "src/rules/yaml/mod.rs"]
 mod yaml;
 
 use std::error::Error;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=detections");
     println!("cargo:rerun-if-changed=src/rules/span.rs");
-    println!("cargo:rerun-if-changed=src/rules/yaml.rs");
+    println!("cargo:rerun-if-changed=src/rules/yaml");
     let mut documents = Vec::new();
     read(Path::new("detections"), &mut documents)?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?).join("detections.postcard");

@@ -89,30 +89,29 @@ pub fn class(code: Option<i64>) -> &'static str {
     }
 }
 
-/// Per dimension the values without which a condition cannot hold; `None` if it may hold with any.
+/// Per dimension the values without which a condition cannot hold; with any value of a dimension that is not here it may.
 #[derive(Debug)]
-pub struct Needs([Option<Vec<Box<str>>>; Dimension::ALL.len()]);
+pub struct Needs(Vec<(Dimension, Values)>);
+
+/// What is needed of one dimension.
+type Values = Vec<Box<str>>;
 
 impl Needs {
     /// What the condition needs.
     pub fn of(condition: &Expr) -> Needs {
         match condition {
             Expr::Const(false) => Needs::nothing_will_do(),
-            Expr::Not(part) => {
-                let mut needs = Needs::none();
-                if let Expr::Test(test) = &**part
-                    && prefixes(test).is_some_and(|all| all.contains(&SYSTEM))
-                {
-                    needs.0[Dimension::Prefix as usize] = Some(vec!["".into()]);
+            Expr::Not(part) => match &**part {
+                Expr::Test(test) if prefixes(test).is_some_and(|all| all.contains(&SYSTEM)) => {
+                    Needs(vec![(Dimension::Prefix, vec!["".into()])])
                 }
-                needs
-            }
+                _ => Needs::none(),
+            },
             Expr::Const(true) | Expr::Each(_) => Needs::none(),
-            Expr::And(parts) => parts.iter().fold(Needs::none(), |needs, part| needs.with(Needs::of(part), sharper)),
+            Expr::And(parts) => parts.iter().map(Needs::of).fold(Needs::none(), Needs::and),
             Expr::Or(parts) => {
-                let of_any = |needs: Needs, part| needs.with(Needs::of(part), either);
-                let mut needs = parts.iter().fold(Needs::nothing_will_do(), of_any);
-                for values in needs.0.iter_mut().flatten() {
+                let mut needs = parts.iter().map(Needs::of).reduce(Needs::or).unwrap_or_else(Needs::nothing_will_do);
+                for (_, values) in &mut needs.0 {
                     values.sort();
                     values.dedup();
                 }
@@ -126,100 +125,82 @@ impl Needs {
 
     /// The values of the dimension without which the condition cannot hold; `None` if it may hold with any.
     pub fn get(&self, dimension: Dimension) -> Option<&[Box<str>]> {
-        self.0[dimension as usize].as_deref()
+        self.0.iter().find(|(of, _)| *of == dimension).map(|(_, values)| values.as_slice())
     }
 
     fn none() -> Needs {
-        Needs([const { None }; Dimension::ALL.len()])
+        Needs(Vec::new())
     }
 
     /// Of what never holds.
     fn nothing_will_do() -> Needs {
-        Needs([const { Some(Vec::new()) }; Dimension::ALL.len()])
+        Needs(Dimension::ALL.map(|dimension| (dimension, Vec::new())).into())
     }
 
-    fn with(mut self, more: Needs, join: impl Fn(Values, Values) -> Values) -> Needs {
-        for (mine, theirs) in self.0.iter_mut().zip(more.0) {
-            *mine = join(mine.take(), theirs);
+    /// Of two that both must hold: the shorter list is the sharper one.
+    fn and(mut self, more: Needs) -> Needs {
+        for (dimension, theirs) in more.0 {
+            match self.0.iter_mut().find(|(of, _)| *of == dimension) {
+                Some((_, mine)) if theirs.len() < mine.len() => *mine = theirs,
+                Some(_) => {}
+                None => self.0.push((dimension, theirs)),
+            }
         }
         self
     }
 
+    /// Of two of which one must hold.
+    fn or(mut self, mut more: Needs) -> Needs {
+        self.0.retain_mut(|(dimension, mine)| {
+            let theirs = more.0.iter_mut().find(|(of, _)| of == dimension);
+            theirs.map(|(_, theirs)| mine.append(theirs)).is_some()
+        });
+        self
+    }
+
     fn of_test(test: &Test) -> Needs {
-        let mut needs = Needs::none();
-        let Some(name) = test.field.as_ref() else { return needs };
+        let Some(name) = test.field.as_ref() else { return Needs::none() };
         // Most tests are of bodies, and no dimension is.
         if ["requestObject", "responseObject", "k8s.object", "k8s.podSpec", "k8s.containers"]
             .iter()
             .any(|body| name.starts_with(body))
         {
-            return needs;
+            return Needs::none();
         }
         let field = Field::parse(name);
-        for dimension in Dimension::ALL {
-            needs.0[dimension as usize] = named(test, &field, dimension);
+        let mut needs = Needs(named(test, &field).into_iter().collect());
+        if prefixes(test).is_some_and(|all| all.iter().all(|prefix| prefix.starts_with(SYSTEM))) {
+            needs.0.push((Dimension::Prefix, vec![SYSTEM.into()]));
         }
         needs
     }
 }
 
-/// What is needed of one dimension.
-type Values = Option<Vec<Box<str>>>;
-
-/// Of two that are both needed: the shorter list is the sharper one.
-fn sharper(one: Values, other: Values) -> Values {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(if other.len() < one.len() { other } else { one }),
-        (one, other) => one.or(other),
-    }
-}
-
-/// Of two of which one is needed.
-fn either(one: Values, other: Values) -> Values {
-    let (mut all, other) = (one?, other?);
-    all.extend(other);
-    Some(all)
-}
-
-/// The values that a test names, if it is one of equality on the dimension's field.
-fn named(test: &Test, field: &Field, dimension: Dimension) -> Values {
-    let derived = |wanted| (field.root == Root::Derived(wanted) && field.path.0.is_empty()).then_some(());
-    match dimension {
-        Dimension::Code if field.root == Root::Derived(Derived::Outcome) => outcomes(test),
-        Dimension::Code => (field.root == Root::Fast(Fast::Code)).then(|| codes(test)).flatten(),
-        Dimension::Annotation => annotation(test, field),
-        Dimension::Prefix => {
-            let system = prefixes(test)?.iter().all(|prefix| prefix.starts_with(SYSTEM));
-            system.then(|| vec![SYSTEM.into()])
-        }
-        Dimension::Impersonation => {
-            (field.root == Root::Slot(Slot::ImpersonatedUser) && needs_value(test)).then(|| vec!["yes".into()])
-        }
-        Dimension::Credential => derived(Derived::CredentialId).and_then(|()| credential(test)),
-        Dimension::ActorGroup => derived(Derived::ActorGroups).and_then(|()| exact(test, false)),
-        Dimension::UserGroup => {
-            (field.root == Root::Slot(Slot::User) && is_run(field, "groups")).then(|| exact(test, false)).flatten()
-        }
-        Dimension::Actor => derived(Derived::ActorUsername).and_then(|()| exact(test, true)),
-        Dimension::AuditIdForm => derived(Derived::AuditIdIsUuid).and_then(|()| truth(test)),
-        Dimension::ActorKind => derived(Derived::ActorKind).and_then(|()| exact(test, true)),
-        Dimension::Stage => (field.root == Root::Slot(Slot::Stage)).then(|| exact(test, true)).flatten(),
-        Dimension::Resource
-        | Dimension::Verb
-        | Dimension::ApiGroup
-        | Dimension::Subresource
-        | Dimension::Namespace
-        | Dimension::Username => {
-            let fast = match dimension {
-                Dimension::Resource => Fast::Resource,
-                Dimension::Verb => Fast::Verb,
-                Dimension::ApiGroup => Fast::ApiGroup,
-                Dimension::Subresource => Fast::Subresource,
-                Dimension::Namespace => Fast::Namespace,
-                _ => Fast::Username,
-            };
-            (field.root == Root::Fast(fast)).then(|| exact(test, true)).flatten()
-        }
+/// The dimension that a field is, and the values that a test of it names, if it is one of equality.
+fn named(test: &Test, field: &Field) -> Option<(Dimension, Values)> {
+    let whole = |dimension| Some((dimension, exact(test, true)?));
+    match field.root {
+        Root::Fast(Fast::Resource) => whole(Dimension::Resource),
+        Root::Fast(Fast::Verb) => whole(Dimension::Verb),
+        Root::Fast(Fast::ApiGroup) => whole(Dimension::ApiGroup),
+        Root::Fast(Fast::Subresource) => whole(Dimension::Subresource),
+        Root::Fast(Fast::Namespace) => whole(Dimension::Namespace),
+        Root::Fast(Fast::Username) => whole(Dimension::Username),
+        Root::Fast(Fast::Code) => Some((Dimension::Code, codes(test)?)),
+        Root::Slot(Slot::Stage) => whole(Dimension::Stage),
+        Root::Slot(Slot::Annotations) => Some((Dimension::Annotation, annotation(test, field)?)),
+        Root::Slot(Slot::ImpersonatedUser) => needs_value(test).then(|| (Dimension::Impersonation, vec!["yes".into()])),
+        Root::Slot(Slot::User) if is_run(field, "groups") => Some((Dimension::UserGroup, exact(test, false)?)),
+        Root::Derived(Derived::Outcome) => Some((Dimension::Code, outcomes(test)?)),
+        Root::Derived(derived) if field.path.0.is_empty() => match derived {
+            Derived::ActorUsername => whole(Dimension::Actor),
+            Derived::ActorKind => whole(Dimension::ActorKind),
+            Derived::ActorGroups => Some((Dimension::ActorGroup, exact(test, false)?)),
+            Derived::AuditIdIsUuid => Some((Dimension::AuditIdForm, truth(test)?)),
+            Derived::CredentialId => Some((Dimension::Credential, credential(test)?)),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -228,7 +209,7 @@ fn is_run(field: &Field, name: &str) -> bool {
 }
 
 /// The spellings of booleans.
-fn truth(test: &Test) -> Option<Vec<Box<str>>> {
+fn truth(test: &Test) -> Option<Values> {
     let name = |op: &Op| match op {
         Op::Bool(value) => Some(if *value { "true".into() } else { "false".into() }),
         _ => None,
@@ -251,7 +232,7 @@ fn prefixes(test: &Test) -> Option<Vec<&str>> {
 }
 
 /// Whole values, and absence where the dimension knows it.
-fn exact(test: &Test, absence: bool) -> Option<Vec<Box<str>>> {
+fn exact(test: &Test, absence: bool) -> Option<Values> {
     let mut values = Vec::new();
     for op in &test.any_of {
         match op {
@@ -267,8 +248,8 @@ fn exact(test: &Test, absence: bool) -> Option<Vec<Box<str>>> {
     Some(values)
 }
 
-fn codes(test: &Test) -> Option<Vec<Box<str>>> {
-    let mut values: Vec<Box<str>> = Vec::new();
+fn codes(test: &Test) -> Option<Values> {
+    let mut values = Values::new();
     for op in &test.any_of {
         match op {
             Op::Never => {}
@@ -280,8 +261,8 @@ fn codes(test: &Test) -> Option<Vec<Box<str>>> {
 }
 
 /// The classes of codes that named outcomes can have.
-fn outcomes(test: &Test) -> Option<Vec<Box<str>>> {
-    let mut values: Vec<Box<str>> = Vec::new();
+fn outcomes(test: &Test) -> Option<Values> {
+    let mut values = Values::new();
     for op in &test.any_of {
         let Op::Str(op) = op else { return None };
         let StrHow::Exact(text) = &op.how else { return None };
@@ -299,8 +280,8 @@ fn outcomes(test: &Test) -> Option<Vec<Box<str>>> {
 }
 
 /// The kinds of credentials, by the text before the `=`.
-fn credential(test: &Test) -> Option<Vec<Box<str>>> {
-    let mut values: Vec<Box<str>> = Vec::new();
+fn credential(test: &Test) -> Option<Values> {
+    let mut values = Values::new();
     for op in &test.any_of {
         let Op::Str(op) = op else { return None };
         let (StrHow::Exact(text) | StrHow::Prefix(text)) = &op.how else { return None };
@@ -310,10 +291,8 @@ fn credential(test: &Test) -> Option<Vec<Box<str>>> {
 }
 
 /// The annotation's key, if the test needs it to be there.
-fn annotation(test: &Test, field: &Field) -> Option<Vec<Box<str>>> {
-    let (Root::Slot(Slot::Annotations), [Part::Run(key) | Part::Key(key)]) = (field.root, &*field.path.0) else {
-        return None;
-    };
+fn annotation(test: &Test, field: &Field) -> Option<Values> {
+    let [Part::Run(key) | Part::Key(key)] = &*field.path.0 else { return None };
     needs_value(test).then(|| vec![fold(key).into()])
 }
 

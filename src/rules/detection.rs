@@ -80,7 +80,7 @@ impl Reader<'_> {
         Some(condition)
     }
 
-    fn condition(&mut self, node: &Node, selections: &mut Selections) -> Option<Expr> {
+    fn condition(&mut self, node: &Node, selections: &mut Selections<'_>) -> Option<Expr> {
         let Value::Text(text) = &node.value else {
             let message = format!("a condition is a text, not {}", node.kind());
             self.report.error("wrong-value", node.span, message);
@@ -96,7 +96,7 @@ impl Reader<'_> {
         }
     }
 
-    fn lower(&mut self, condition: &Condition, node: &Node, selections: &mut Selections) -> Option<Expr> {
+    fn lower(&mut self, condition: &Condition, node: &Node, selections: &mut Selections<'_>) -> Option<Expr> {
         match condition {
             Condition::Name(name, offset) => match selections.take(name) {
                 Some(expr) => expr,
@@ -112,7 +112,7 @@ impl Reader<'_> {
                     Some(pattern) => condition::name_fits(pattern, name),
                     None => !name.starts_with('_'),
                 };
-                let names: Vec<String> = selections.names().filter(|name| fits(name)).map(str::to_owned).collect();
+                let names: Vec<&str> = selections.names().filter(|name| fits(name)).collect();
                 if names.is_empty() {
                     let shown = pattern.as_deref().unwrap_or("them");
                     let message = format!("no selection fits `{shown}`");
@@ -129,7 +129,7 @@ impl Reader<'_> {
     }
 
     /// Every part is looked at, so that all problems are told at once.
-    fn lower_all(&mut self, parts: &[Condition], node: &Node, selections: &mut Selections) -> Option<Vec<Expr>> {
+    fn lower_all(&mut self, parts: &[Condition], node: &Node, selections: &mut Selections<'_>) -> Option<Vec<Expr>> {
         let lowered: Vec<_> = parts.iter().map(|part| self.lower(part, node, selections)).collect();
         lowered.into_iter().collect()
     }
@@ -263,13 +263,16 @@ impl Reader<'_> {
         if failed {
             return None;
         }
-        let test = |any_of: Vec<Op>| Expr::Test(Test { field: field.clone(), any_of, span });
         let negated = |expr: Expr| if modifiers.negated { Expr::Not(Arc::new(expr)) } else { expr };
         if modifiers.all {
-            Some(and(alternatives.into_iter().map(|ops| negated(test(ops))).collect()))
-        } else {
-            Some(negated(test(alternatives.into_iter().flatten().collect())))
+            let test = |any_of: Vec<Op>| negated(Expr::Test(Test { field: field.clone(), any_of, span }));
+            return Some(and(alternatives.into_iter().map(test).collect()));
         }
+        let any_of = match alternatives.len() {
+            1 => alternatives.swap_remove(0),
+            _ => alternatives.into_iter().flatten().collect(),
+        };
+        Some(negated(Expr::Test(Test { field, any_of, span })))
     }
 }
 

@@ -1,7 +1,9 @@
 //! What documents say about each other: names, filters, and which rules keep their own alerts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::chain;
 use super::correlation::{CorrelationDraft, Generate};
@@ -81,29 +83,32 @@ type MissingNames = Vec<(String, &'static str)>;
 
 /// Takes out documents whose id or name is taken. Also the names and ids of all documents that are left out.
 fn unique(drafts: Vec<Draft>, diagnostics: &mut Vec<Diagnostic>) -> (Drafts, MissingNames) {
-    let mut out = Drafts::default();
     let mut missing = Vec::new();
-    let mut seen: HashMap<String, (String, Span)> = HashMap::new();
-    for draft in drafts {
-        let meta = match &draft {
+    let mut seen: HashMap<String, &Meta> = HashMap::with_capacity(drafts.len());
+    let new = drafts.iter().map(|draft| {
+        let meta = match draft {
             Draft::Rule(draft) => &draft.meta,
             Draft::Correlation(draft) => &draft.meta,
             Draft::Filter(draft) => &draft.meta,
             Draft::Missing(left_out) => {
                 let texts = left_out.name.iter().chain(&left_out.id);
                 missing.extend(texts.map(|text| (key(text), left_out.why)));
-                continue;
+                return false;
             }
         };
-        let texts: Vec<String> = std::iter::once(&meta.id).chain(&meta.name).map(|text| key(text)).collect();
+        let texts: SmallVec<[String; 2]> = std::iter::once(&meta.id).chain(&meta.name).map(|text| key(text)).collect();
         if let Some(taken) = texts.iter().find(|text| seen.contains_key(*text)) {
-            diagnostics.push(duplicate(meta, taken, &seen[taken]));
+            diagnostics.push(duplicate(meta, taken, seen[taken]));
             missing.extend(texts.into_iter().map(|text| (text, "has errors")));
-            continue;
+            return false;
         }
-        for text in texts {
-            seen.insert(text, (meta.file.clone(), meta.span));
-        }
+        seen.extend(texts.into_iter().map(|text| (text, meta)));
+        true
+    });
+    let new: Vec<bool> = new.collect();
+    drop(seen);
+    let mut out = Drafts::default();
+    for (draft, _) in drafts.into_iter().zip(new).filter(|(_, new)| *new) {
         match draft {
             Draft::Rule(draft) => out.rules.push(draft),
             Draft::Correlation(draft) => out.correlations.push(draft),
@@ -114,13 +119,13 @@ fn unique(drafts: Vec<Draft>, diagnostics: &mut Vec<Diagnostic>) -> (Drafts, Mis
     (out, missing)
 }
 
-fn duplicate(meta: &Meta, taken: &str, (file, span): &(String, Span)) -> Diagnostic {
+fn duplicate(meta: &Meta, taken: &str, first: &Meta) -> Diagnostic {
     let what = if taken == key(&meta.id) { "id" } else { "name" };
     let derived = what == "id" && meta.id == uuid_of(&meta.title);
     Diagnostic {
         severity: Severity::Error,
         code: if what == "id" { "duplicate-id" } else { "duplicate-name" },
-        message: format!("the {what} `{taken}` is taken by {file}:{}:{}", span.line, span.column),
+        message: format!("the {what} `{taken}` is taken by {}:{}:{}", first.file, first.span.line, first.span.column),
         file: meta.file.clone(),
         span: meta.span,
         help: derived.then(|| "two documents without `id` have the same title; give them ids".to_owned()),

@@ -349,6 +349,7 @@ impl Values<'_> {
         let patterns = match modifiers.windash.then(|| strings::windash(&pattern)) {
             Some(Err(TooMany)) => return self.too_many(),
             Some(Ok(patterns)) => patterns,
+            None if modifiers.base64.is_none() => return Some(vec![self.compare_text(pattern)]),
             None => vec![pattern],
         };
         let Some(kind) = modifiers.base64 else {

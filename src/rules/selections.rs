@@ -1,6 +1,6 @@
 //! The named selections of one section, handed out to its condition, and how expressions are put together.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::expr::{Expr, Span};
 
@@ -48,15 +48,15 @@ pub fn size(expr: &Expr) -> usize {
 
 /// The named selections of one section.
 #[derive(Default)]
-pub struct Selections {
-    list: Vec<Selection>,
-    index: HashMap<String, usize>,
+pub struct Selections<'a> {
+    list: Vec<Selection<'a>>,
+    index: HashMap<&'a str, usize>,
     /// How many operators were handed out.
     size: usize,
 }
 
-struct Selection {
-    name: String,
+struct Selection<'a> {
+    name: &'a str,
     span: Span,
     /// `None`: it has errors, which are told.
     expr: Option<Expr>,
@@ -64,12 +64,12 @@ struct Selection {
     used: bool,
 }
 
-impl Selections {
+impl<'a> Selections<'a> {
     /// Adds a selection; `None` if it has errors, which are told.
-    pub fn add(&mut self, name: &str, span: Span, expr: Option<Expr>) {
+    pub fn add(&mut self, name: &'a str, span: Span, expr: Option<Expr>) {
         let size = expr.as_ref().map_or(0, size);
-        self.index.insert(name.to_owned(), self.list.len());
-        self.list.push(Selection { name: name.to_owned(), span, expr, size, used: false });
+        self.index.insert(name, self.list.len());
+        self.list.push(Selection { name, span, expr, size, used: false });
     }
 
     /// Whether more was handed out than one condition may hold.
@@ -78,8 +78,8 @@ impl Selections {
     }
 
     /// The names, in the order written.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.list.iter().map(|selection| selection.name.as_str())
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.list.iter().map(|selection| selection.name)
     }
 
     /// A copy of a selection; the outer `None`: there is none of that name. Beyond the allowed size nothing is copied any
@@ -92,8 +92,8 @@ impl Selections {
     }
 
     /// What was never taken, except names that begin with `_`.
-    pub fn unused(&self) -> Vec<(String, Span)> {
+    pub fn unused(&self) -> impl Iterator<Item = (&'a str, Span)> {
         let unused = self.list.iter().filter(|selection| !selection.used && !selection.name.starts_with('_'));
-        unused.map(|selection| (selection.name.clone(), selection.span)).collect()
+        unused.map(|selection| (selection.name, selection.span))
     }
 }

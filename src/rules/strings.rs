@@ -1,5 +1,7 @@
 //! Sigma's strings: wildcards, escapes and placeholders.
 
+use std::borrow::Cow;
+
 use super::Placeholders;
 use super::expr::{GlobPart, StrHow, StrOp};
 use crate::event::fold;
@@ -26,25 +28,23 @@ pub enum Place {
 pub fn parse(text: &str) -> Vec<GlobPart> {
     let mut parts = Vec::new();
     let mut plain = String::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        let part = match c {
-            '\\' => {
-                plain.push(chars.next_if(|next| matches!(next, '*' | '?' | '\\')).unwrap_or('\\'));
-                continue;
-            }
-            '*' => GlobPart::Many,
-            '?' => GlobPart::One,
-            _ => {
-                plain.push(c);
-                continue;
-            }
-        };
+    let mut rest = text;
+    while let Some(at) = memchr::memchr3(b'\\', b'*', b'?', rest.as_bytes()) {
+        let special = rest.as_bytes()[at];
+        plain.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if special == b'\\' {
+            let escaped = rest.starts_with(['*', '?', '\\']);
+            plain.push_str(if escaped { &rest[..1] } else { "\\" });
+            rest = &rest[usize::from(escaped)..];
+            continue;
+        }
         if !plain.is_empty() {
             parts.push(GlobPart::Text(std::mem::take(&mut plain)));
         }
-        push(&mut parts, part);
+        push(&mut parts, if special == b'*' { GlobPart::Many } else { GlobPart::One });
     }
+    plain.push_str(rest);
     if !plain.is_empty() {
         parts.push(GlobPart::Text(plain));
     }
@@ -68,37 +68,39 @@ pub fn literal(parts: &[GlobPart]) -> Option<&str> {
 }
 
 /// The comparison with a pattern at a place.
-pub fn comparison(parts: Vec<GlobPart>, place: Place, cased: bool) -> StrOp {
-    let mut all = Vec::with_capacity(parts.len() + 2);
-    if matches!(place, Place::End | Place::Anywhere) {
-        all.push(GlobPart::Many);
-    }
-    for part in parts {
-        push(&mut all, part);
+pub fn comparison(mut parts: Vec<GlobPart>, place: Place, cased: bool) -> StrOp {
+    if matches!(place, Place::End | Place::Anywhere) && parts.first() != Some(&GlobPart::Many) {
+        parts.insert(0, GlobPart::Many);
     }
     if matches!(place, Place::Start | Place::Anywhere) {
-        push(&mut all, GlobPart::Many);
+        push(&mut parts, GlobPart::Many);
     }
     if !cased {
-        for part in &mut all {
-            if let GlobPart::Text(text) = part {
-                *text = fold(text).into_owned();
+        for part in &mut parts {
+            if let GlobPart::Text(text) = part
+                && let Cow::Owned(folded) = fold(text)
+            {
+                *text = folded;
             }
         }
     }
-    StrOp { how: simplest(all), cased }
+    StrOp { how: simplest(parts), cased }
 }
 
 /// The cheapest comparison that says the same as the pattern.
-fn simplest(parts: Vec<GlobPart>) -> StrHow {
+fn simplest(mut parts: Vec<GlobPart>) -> StrHow {
     use GlobPart::{Many, Text};
-    match parts.as_slice() {
-        [] => StrHow::Exact(String::new()),
-        [Text(text)] => StrHow::Exact(text.clone()),
-        [Text(text), Many] => StrHow::Prefix(text.clone()),
-        [Many, Text(text)] => StrHow::Suffix(text.clone()),
-        [Many, Text(text), Many] => StrHow::Contains(text.clone()),
-        _ => StrHow::Glob(parts),
+    let (at, how): (usize, fn(String) -> StrHow) = match parts.as_slice() {
+        [] => return StrHow::Exact(String::new()),
+        [Text(_)] => (0, StrHow::Exact),
+        [Text(_), Many] => (0, StrHow::Prefix),
+        [Many, Text(_)] => (1, StrHow::Suffix),
+        [Many, Text(_), Many] => (1, StrHow::Contains),
+        _ => return StrHow::Glob(parts),
+    };
+    match parts.swap_remove(at) {
+        Text(text) => how(text),
+        wildcard => StrHow::Glob(vec![wildcard]),
     }
 }
 
@@ -326,5 +328,35 @@ mod tests {
         check("-enc", 5, "-enc", "\u{2015}enc");
         check("*/x -y*", 25, "*-x -y*", "*\u{2015}x \u{2015}y*");
         assert_eq!(windash(&parse(&"-a ".repeat(9))), Err(TooMany));
+    }
+
+    /// The same, one letter after the other.
+    fn letter_by_letter(text: &str) -> Vec<GlobPart> {
+        let mut parts: Vec<GlobPart> = Vec::new();
+        let mut chars = text.chars().peekable();
+        while let Some(mut c) = chars.next() {
+            match c {
+                '*' if parts.last() == Some(&GlobPart::Many) => continue,
+                '*' => parts.push(GlobPart::Many),
+                '?' => parts.push(GlobPart::One),
+                _ => {
+                    if c == '\\' {
+                        c = chars.next_if(|next| "*?\\".contains(*next)).unwrap_or(c);
+                    }
+                    match parts.last_mut() {
+                        Some(GlobPart::Text(text)) => text.push(c),
+                        _ => parts.push(GlobPart::Text(c.to_string())),
+                    }
+                }
+            }
+        }
+        parts
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn reads_a_text_as_letter_by_letter(text in "([*?\\\\]|a|É|k){0,12}") {
+            proptest::prop_assert_eq!(parse(&text), letter_by_letter(&text));
+        }
     }
 }

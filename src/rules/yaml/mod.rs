@@ -1,19 +1,20 @@
 //! YAML documents as a tree in which every key and value knows its place.
 //!
-//! The build script reads the detections with this module too, so it depends on nothing but [`Span`].
+//! The build script reads the detections with this module too, so it depends on nothing but [`Span`]. The tree is made of
+//! the parser's events (`compose`); what a scalar means is told in `scalar`.
 
-use std::fmt;
+mod compose;
+#[cfg(test)]
+mod oracle;
+mod scalar;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
-use serde_saphyr::{Location, Spanned};
+use granit_parser::{ErrorKind, Parser, ScanError};
 
 use super::span::Span;
+use compose::{Composer, span_of};
 
 /// The longest file that is read. It holds more than ten thousand rules; what is longer is no rule file.
 pub const MAX_FILE_BYTES: usize = 32 << 20;
-/// How deep maps and lists may nest.
-const MAX_DEPTH: usize = 48;
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -131,199 +132,25 @@ pub fn parse(text: &str) -> (Vec<Node>, Vec<YamlError>) {
         let message = format!("the file has {} bytes; at most {MAX_FILE_BYTES} are read", text.len());
         return (Vec::new(), vec![YamlError { message, span: Span::default() }]);
     }
-    match serde_saphyr::from_multiple_with_options::<Spanned<Raw>>(text, options()) {
-        Ok(raw) => {
-            let (mut documents, mut errors) = (Vec::with_capacity(raw.len()), Vec::new());
-            for document in raw {
-                match convert(document, text) {
-                    Ok(document) => documents.push(document),
-                    Err(error) => errors.push(error),
-                }
-            }
-            (documents, errors)
-        }
-        Err(error) => {
-            let span = error.location().map(span_of).unwrap_or_default();
-            (Vec::new(), vec![YamlError { message: message_of(&error), span }])
-        }
-    }
-}
-
-fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        // Room for a file of ten thousand rules, none for what grows without being written (aliases).
-        budget: serde_saphyr::budget! {
-            max_documents: 50_000,
-            max_nodes: 2_000_000,
-            max_events: 5_000_000,
-            max_depth: MAX_DEPTH,
-            max_recorded_anchor_events: 100_000,
-            max_recorded_anchor_bytes: 4 << 20,
-        },
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000, max_replay_stack_depth: 16 },
-        // `yes`, `no`, `on` and `off` are values that audit events have; a rule that writes them means the text.
-        strict_booleans: true,
-        leading_zero_numbers_as_strings: true,
-        underscored_numbers_as_strings: true,
-        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
-        // Checked in `convert`, which knows both places.
-        duplicate_keys: DuplicateKeyPolicy::PassThrough,
-        with_snippet: false,
-        emit_comments: false,
-    }
-}
-
-/// The parser's own message in one line and without the place, which is told separately.
-fn message_of(error: &serde_saphyr::Error) -> String {
-    let rendered = error.without_snippet().render();
-    let line = rendered.lines().next().unwrap_or_default();
-    let end = line.find(" at line ").unwrap_or(line.len());
-    let message = line[..end].trim_end_matches("(defined").trim_end_matches([',', ':', ' ']);
-    let message = message.strip_prefix("error: ").unwrap_or(message);
-    match message.strip_prefix("budget breached: ").and_then(|breach| breach.split(' ').next()) {
-        Some("Depth") => format!("the file is nested deeper than {MAX_DEPTH}"),
-        Some(what) => format!("the file is too large for a rule file, or grows when its aliases are followed ({what})"),
-        None => message.to_owned(),
-    }
-}
-
-fn span_of(location: Location) -> Span {
-    let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-    Span { line: narrow(location.line()), column: narrow(location.column()) }
-}
-
-/// What the parser hands over: values whose numbers have lost their spelling.
-enum Raw {
-    Null,
-    Bool(bool),
-    Integer(i128),
-    Float(f64),
-    Text(String),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<Raw>, Spanned<Raw>)>),
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
-    }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
-        Ok(Raw::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
-        Ok(Raw::Integer(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-        Ok(Raw::Integer(value.into()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
-        Ok(Raw::Float(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
-        Ok(Raw::Text(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Raw, E> {
-        Ok(Raw::Text(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Raw, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            items.push(item);
-        }
-        Ok(Raw::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Raw::Map(entries))
-    }
-}
-
-fn convert(raw: Spanned<Raw>, source: &str) -> Result<Node, YamlError> {
-    let span = span_of(raw.referenced);
-    let written = || written(source, raw.defined);
-    let number = |value: f64, integer: Option<i64>, plain: String| {
-        // The slice is trusted only if it is that number: a value with a tag or an anchor starts elsewhere.
-        let text = written().filter(|text| text.parse() == Ok(value)).map_or(plain, str::to_owned);
-        Value::Number(Number { value, integer, text })
-    };
-    let mut verbatim = None;
-    let value = match raw.value {
-        Raw::Null => Value::Null,
-        Raw::Bool(value) => Value::Bool(value),
-        Raw::Integer(value) => number(value as f64, i64::try_from(value).ok(), value.to_string()),
-        Raw::Float(value) => number(value, None, value.to_string()),
-        Raw::Text(text) => {
-            verbatim = verbatim_at(source, raw.defined, &text).filter(|_| raw.defined == raw.referenced);
-            Value::Text(text)
-        }
-        Raw::List(items) => Value::List(items.into_iter().map(|item| convert(item, source)).collect::<Result<_, _>>()?),
-        Raw::Map(pairs) => Value::Map(convert_map(pairs, source)?),
-    };
-    Ok(Node { span, value, verbatim })
-}
-
-fn convert_map(pairs: Vec<(Spanned<Raw>, Spanned<Raw>)>, source: &str) -> Result<Vec<Entry>, YamlError> {
-    let mut entries: Vec<Entry> = Vec::with_capacity(pairs.len());
-    let mut seen = std::collections::HashMap::with_capacity(pairs.len());
-    for (key, value) in pairs {
-        let key = convert(key, source)?;
-        let key_span = key.span;
-        let Some(text) = key.as_text() else {
-            return Err(YamlError { message: format!("a key must be a text, not {}", key.kind()), span: key_span });
+    let mut composer = Composer::new(text);
+    for event in Parser::new_from_str_with_options(text, granit_parser::options! { emit_comments: false }) {
+        let taken = match event {
+            Ok((event, at)) => composer.take(event, &at),
+            Err(error) => Err(unreadable(&error)),
         };
-        let text = text.to_owned();
-        if let Some(Span { line, column }) = seen.insert(text.clone(), key_span) {
-            let message = format!("the key `{text}` stands twice in one map (first at {line}:{column})");
-            return Err(YamlError { message, span: key_span });
+        if let Err(error) = taken {
+            return (Vec::new(), vec![error]);
         }
-        entries.push(Entry { key: text, key_span, value: convert(value, source)? });
     }
-    Ok(entries)
+    composer.finish()
 }
 
-/// The scalar at a location as it is written.
-fn written(source: &str, location: Location) -> Option<&str> {
-    let span = location.span();
-    let start = usize::try_from(span.byte_offset()?).ok()?;
-    let length = usize::try_from(span.byte_len()?).ok()?;
-    source.get(start..start.checked_add(length)?)
-}
-
-/// How many characters of quoting stand before `text` at a location, if it stands there as it is.
-fn verbatim_at(source: &str, location: Location, text: &str) -> Option<u32> {
-    let start = usize::try_from(location.span().byte_offset()?).ok()?;
-    let rest = source.get(start..)?;
-    let quoted = rest.starts_with(['"', '\'']);
-    rest.get(usize::from(quoted)..)?.starts_with(text).then_some(u32::from(quoted))
+fn unreadable(error: &ScanError) -> YamlError {
+    let message = match error.kind() {
+        ErrorKind::UnknownAnchor => "unknown anchor: nothing before this alias has its name".to_owned(),
+        _ => error.info(),
+    };
+    YamlError { message, span: span_of(error.marker()) }
 }
 
 #[cfg(test)]
@@ -378,7 +205,29 @@ mod tests {
         check("a: &x 1\nb: *x", "{a@1:1: int 1 1@1:7, b@2:1: int 1 1@2:4}@1:1");
         check("a: 1\r\nb: x\r\n", "{a@1:1: int 1 1@1:4, b@2:1: text \"x\"@2:4}@1:1");
         check("\u{feff}a: 1", "{a@1:1: int 1 1@1:4}@1:1");
+        check("%YAML 1.2\n---\na: 1", "{a@3:1: int 1 1@3:4}@3:1");
         check("", "");
+        check("--- !x", "");
+    }
+
+    #[test]
+    fn follows_aliases_merges_and_tags() {
+        let check = |text: &str, expected: &str| {
+            let (documents, errors) = parse(text);
+            let shown: Vec<String> = documents.iter().map(show).collect();
+            assert_eq!((shown.join(" | ").as_str(), errors), (expected, Vec::new()), "{text}");
+        };
+        // All of what an alias repeats stands where the alias stands; what a map merges stands where it is written.
+        check("- &x {a: [1]}\n- *x", "[{a@1:7: [int 1 1@1:11]@1:10}@1:6, {a@2:3: [int 1 1@2:3]@2:3}@2:3]@1:1");
+        check("- &x {a: 1, b: 1}\n- {<<: *x, b: 2}", {
+            "[{a@1:7: int 1 1@1:10, b@1:13: int 1 1@1:16}@1:6, {b@2:12: int 2 2@2:15, a@2:8: int 1 1@2:8}@2:3]@1:1"
+        });
+        check("{<<: [{a: 1}, ~, {a: 2, b: 3}]}", "{a@1:8: int 1 1@1:11, b@1:25: int 3 3@1:28}@1:1");
+        check("'<<': 1", "{<<@1:1: int 1 1@1:7}@1:1");
+        check("[!!str 1, !!int '5', !!float 5, !x ~, ! ~, !!bool 'true', !!null x]", {
+            "[text \"1\"@1:8, int 5 5@1:17, float 5 5@1:30, null@1:36, text \"~\"@1:41, bool true@1:51, null@1:66]@1:1"
+        });
+        check("[!!binary aG k=, !x 1, !!str ]", "[text \"hi\"@1:11, int 1 1@1:21, text \"\"@1:29]@1:1");
     }
 
     #[test]
@@ -389,11 +238,16 @@ mod tests {
             assert!(error.message.contains(part) && error.span.line == line, "{text:.60}: {error:?}");
         };
         check("a: 1\nb: 2\na: 3", 3, "first at 1:1");
+        check(&format!("a: 1\n{}a: 2", (0..20).map(|n| format!("b{n}: 1\n")).collect::<String>()), 22, "first at 1:1");
         check("a: [1, 2", 1, "");
         check("a: b: c", 1, "");
         check("? [a]\n: b", 1, "a key must be a text");
-        check("a: &a [*a]", 1, "");
-        check("a: *nowhere", 1, "");
+        check("a: &a [*a]", 1, "inside of what it names");
+        check("a: *nowhere", 1, "unknown anchor");
+        check("a:\n- !!int x", 2, "the tag `!!int` does not fit");
+        check("a: !!seq {}", 1, "the tag `!!seq` does not fit a map");
+        check("a: 1\n<<: x", 2, "takes a map");
+        check("{a: {b: 1, b: 2},\n c: 1, c: 2}", 1, "the key `b`");
         check(&"[".repeat(100_000), 1, "");
         check(&"{a: ".repeat(60), 1, "");
         check(&format!("{}x{}", "{a: ".repeat(60), "}".repeat(60)), 1, "nested deeper than 48");
