@@ -479,8 +479,10 @@ fn agree(text: &str) -> Result<(), TestCaseError> {
     // Nothing but a tag is no content.
     slow.0.retain(|document| document.value != Value::Null);
     if text.contains("<<") {
-        // Serde says of what a map merges that it stands where the merged map begins, and does not read what it leaves out.
-        if !fast.1.is_empty() {
+        // Serde says of what a map merges that it stands where the merged map begins, does not read what it leaves out, and
+        // leaves a key in that the map has as `!!str 1` and merges as `1`.
+        let twice = |error: &YamlError| error.message.contains("stands twice");
+        if !fast.1.is_empty() || slow.1.iter().any(twice) {
             return Ok(());
         }
         for document in fast.0.iter_mut().chain(&mut slow.0) {
