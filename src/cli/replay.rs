@@ -26,7 +26,7 @@ use crate::sink::dead_letter::DeadLetter;
 use crate::sink::table::TableStyle;
 use crate::sink::{Format, Output};
 use crate::source::discover::{Discovery, discover, total_bytes};
-use crate::source::replay::{Limits, REPLAY_BLOCK_BYTES};
+use crate::source::replay::{LONE_BLOCK_BYTES, Limits, SHARED_BLOCK_BYTES};
 use crate::source::{Input, InputKind};
 
 /// More threads than this only cost.
@@ -233,10 +233,12 @@ fn analyze(
     let writer = Box::new(bar.writer(io::stdout()));
     let mut output = Output::new(names, format(args.format), args.min_level.into(), writer);
     let workers = args.workers.or_else(|| std::thread::available_parallelism().ok());
+    let workers = workers.map_or(1, NonZeroUsize::get).min(WORKERS_MAX);
+    let block_bytes = if workers == 1 { LONE_BLOCK_BYTES } else { SHARED_BLOCK_BYTES };
     let plan = Plan {
         inputs,
-        workers: workers.map_or(1, NonZeroUsize::get).min(WORKERS_MAX),
-        limits: Limits { block_bytes: REPLAY_BLOCK_BYTES, record_bytes: args.max_record.max(RECORD_BYTES_MIN) },
+        workers,
+        limits: Limits { block_bytes, record_bytes: args.max_record.max(RECORD_BYTES_MIN) },
         time_max,
     };
     let mut people = People { bar, dead };

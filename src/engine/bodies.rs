@@ -16,7 +16,7 @@ use crate::event::path::{Derived, Root};
 use crate::event::view::{Event, Slot};
 
 /// A set of bodies: one bit each.
-type Set = u8;
+pub type Set = u8;
 
 const REQUEST: Set = 1;
 const RESPONSE: Set = 2;
@@ -37,9 +37,9 @@ struct OfBodies {
 }
 
 /// Which bodies were not logged, as it follows from the level and from what was done.
-pub fn not_logged(event: &Event<'_>) -> u8 {
-    let of = |slot, body| if event.dropped_by_level(slot) { body } else { 0 };
-    event.of_header(|| of(Slot::RequestObject, REQUEST) | of(Slot::ResponseObject, RESPONSE))
+pub fn not_logged(event: &Event<'_>) -> Set {
+    let (request, response) = event.of_header(|| event.dropped_by_level());
+    Set::from(request) * REQUEST + Set::from(response) * RESPONSE
 }
 
 impl Bodies {

@@ -281,18 +281,20 @@ impl<'a> Event<'a> {
     }
 
     fn was_dropped(&self, slot: Slot) -> bool {
-        self.dropped_by_level(slot)
-            || self.may_be_dropped(slot) && self.annotation("audit.k8s.io/truncated") == Some("true")
+        let (request, response) = self.dropped_by_level();
+        let by_level = if slot == Slot::RequestObject { request } else { response };
+        by_level || self.may_be_dropped(slot) && self.annotation("audit.k8s.io/truncated") == Some("true")
     }
 
-    /// The same as far as it follows from the level and from what was done.
-    pub fn dropped_by_level(&self, slot: Slot) -> bool {
-        let below = match (slot, self.level()) {
-            (Slot::RequestObject, Some("Metadata")) => matches!(self.verb(), Some("create" | "update" | "patch")),
-            (Slot::ResponseObject, Some("Metadata" | "Request")) => true,
-            _ => false,
+    /// The same of the request's and the response's, as far as it follows from the level and from what was done.
+    pub fn dropped_by_level(&self) -> (bool, bool) {
+        let (request, response) = match self.level() {
+            Some("Metadata") => (matches!(self.verb(), Some("create" | "update" | "patch")), true),
+            Some("Request") => (false, true),
+            _ => return (false, false),
         };
-        below && self.may_be_dropped(slot)
+        let dropped = |below: bool, slot| below && self.may_be_dropped(slot);
+        (dropped(request, Slot::RequestObject), dropped(response, Slot::ResponseObject))
     }
 
     fn may_be_dropped(&self, slot: Slot) -> bool {

@@ -14,8 +14,11 @@ use crate::event::time::parse_micros;
 
 /// Size of a block, in bytes, where somebody waits for what is in it.
 pub const BLOCK_BYTES: usize = 256 * 1024;
-/// The same for a replay: a switch from one block's events to their windows, and back, costs some 40 microseconds.
-pub const REPLAY_BLOCK_BYTES: usize = 1024 * 1024;
+/// The same for a replay with one worker: a switch from one block's events to their windows, and back, costs some 40
+/// microseconds.
+pub const LONE_BLOCK_BYTES: usize = 1024 * 1024;
+/// The same for one with several: windows have a thread of their own, and there are more blocks on their way.
+pub const SHARED_BLOCK_BYTES: usize = 512 * 1024;
 /// Longest line that is kept, in bytes, unless configured otherwise.
 pub const RECORD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How far an input is looked into for its first event time, in bytes.

@@ -122,28 +122,32 @@ pub(in crate::engine) fn unpack(packed: &[u8], base: i64, names: &Names) -> Opti
     Some(Trace::from_brief(time, &brief))
 }
 
+/// What stands for a byte that is no digit.
+const NO_DIGIT: u8 = 0xff;
+
+/// The values of hexadecimal digits in lower case, by their bytes.
+static DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        digits[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    digits
+};
+
 /// The bytes of a UUID that is written as API servers do, in lower case.
 fn packed_uuid(text: &[u8]) -> Option<[u8; 16]> {
-    const NONE: u8 = 0xff;
-    const DIGITS: [u8; 256] = {
-        let mut digits = [NONE; 256];
-        let mut digit = 0;
-        while digit < 16 {
-            digits[b"0123456789abcdef"[digit] as usize] = digit as u8;
-            digit += 1;
-        }
-        digits
-    };
     /// Where the two digits of each byte stand.
-    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    static PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let text: &[u8; 36] = text.try_into().ok()?;
-    let mut any = 0;
-    let uuid = PLACES.map(|place| {
-        let [high, low] = [text[place], text[place + 1]].map(|byte| DIGITS[usize::from(byte)]);
+    let (mut uuid, mut any) = ([0; 16], 0);
+    for (byte, place) in uuid.iter_mut().zip(PLACES) {
+        let (high, low) = (DIGITS[usize::from(text[place])], DIGITS[usize::from(text[place + 1])]);
         any |= high | low;
-        high << 4 | low
-    });
-    (any != NONE && DASHES.iter().all(|dash| text[*dash] == b'-')).then_some(uuid)
+        *byte = high << 4 | low;
+    }
+    (any != NO_DIGIT && DASHES.iter().all(|dash| text[*dash] == b'-')).then_some(uuid)
 }
 
 /// The text of a UUID.
