@@ -209,7 +209,7 @@ fn parse_duration(text: &str) -> Option<i64> {
         return None;
     }
     let total = digits.parse::<i64>().ok()?.checked_mul(seconds)?;
-    (total <= 3660 * DAY).then_some(total * SECOND)
+    (total <= 3660 * DAY).then(|| total * SECOND)
 }
 
 #[cfg(test)]
@@ -231,6 +231,12 @@ mod tests {
         check("1w", Some(604_800));
         check("1M", Some(2_592_000));
         check("0s", Some(0));
+        check("3660d", Some(316_224_000));
+        check("3661d", None);
+        // Seconds that fit where their microseconds do not.
+        check("244444444444h", None);
+        check("9223372036854775807s", None);
+        check("9223372036854775807m", None);
         check("10", None);
         check("m", None);
         check("-1m", None);
