@@ -14,6 +14,7 @@ use auditwatch::event::time::format_micros;
 use auditwatch::rules::{Placeholders, RuleSet, SourceFile, load};
 use auditwatch::ruletest::Bench;
 use auditwatch::source::Batch;
+use auditwatch::source::replay::LONE_BLOCK_BYTES;
 use auditwatch::worker::{Worker, WorkerSettings};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use serde::Deserialize;
@@ -25,7 +26,7 @@ use generate::{Generator, rules};
 
 /// As large as the blocks that a replay reads, many times: caches see what they see in a run.
 const LOG_BYTES: usize = 16 << 20;
-const BLOCK_BYTES: usize = 256 << 10;
+const BLOCK_BYTES: usize = LONE_BLOCK_BYTES;
 const SEED: u64 = 42;
 
 fn compile(text: String) -> Arc<Program> {
