@@ -16,7 +16,7 @@ use crate::event::path::{Derived, Root};
 use crate::event::view::{Event, Slot};
 
 /// A set of bodies: one bit each.
-pub type Set = u8;
+type Set = u8;
 
 const REQUEST: Set = 1;
 const RESPONSE: Set = 2;
@@ -37,7 +37,7 @@ struct OfBodies {
 }
 
 /// Which bodies were not logged, as it follows from the level and from what was done.
-pub fn not_logged(event: &Event<'_>) -> Set {
+fn not_logged(event: &Event<'_>) -> Set {
     let (request, response) = event.of_header(|| event.dropped_by_level());
     Set::from(request) * REQUEST + Set::from(response) * RESPONSE
 }

@@ -145,11 +145,16 @@ impl Condition {
 
     /// Whether all of it follows from the facet.
     pub(super) fn is_of(&self, facet: Facet) -> bool {
+        self.all_tests(&mut |check| check.facet == Some(facet))
+    }
+
+    /// Whether all tests are such, and there are no array blocks.
+    pub(super) fn all_tests(&self, are: &mut dyn FnMut(&Check) -> bool) -> bool {
         match self {
             Condition::Const(_) => true,
-            Condition::And(parts) | Condition::Or(parts) => parts.iter().all(|part| part.is_of(facet)),
-            Condition::Not(part) => part.is_of(facet),
-            Condition::Test(check) => check.facet == Some(facet),
+            Condition::And(parts) | Condition::Or(parts) => parts.iter().all(|part| part.all_tests(are)),
+            Condition::Not(part) => part.all_tests(are),
+            Condition::Test(check) => are(check),
             Condition::Each(_) => false,
         }
     }

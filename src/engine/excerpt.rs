@@ -10,7 +10,7 @@ use super::facets::Alike;
 use super::lookup::{look_up_all, scalar_text};
 use super::matches::{CaptureId, SourceId, Trace, Who};
 use super::trace::{Recorder, Written, tells_who};
-use crate::event::derived::is_uuid;
+use crate::event::derived::uuid;
 use crate::event::identity::hash128;
 use crate::event::path::Field;
 use crate::event::redact;
@@ -230,26 +230,8 @@ fn of_address(text: &[u8]) -> Option<u128> {
 /// The hash of a credential's id is the random UUID (version 4, RFC 9562) in it: each token of a service account has its
 /// own, and it is the API server that draws it. No address has the bits of its version.
 fn of_token(text: &str) -> Option<u128> {
-    let id = text.strip_prefix("JTI=").filter(|id| is_uuid(id) && id.as_bytes()[14] == b'4')?;
-    // Its digits, without the dashes.
-    let mut digits = [0; 32];
-    for (to, from) in [(0, 0..8), (8, 9..13), (12, 14..18), (16, 19..23), (20, 24..36)] {
-        digits[to..to + from.len()].copy_from_slice(&id.as_bytes()[from]);
-    }
-    let is_upper = |byte: &u8| byte.wrapping_sub(b'A') < 6;
-    let upper: u8 = digits.iter().map(|byte| u8::from(is_upper(byte))).sum();
-    let quarters = digits.as_chunks::<8>().0.iter().map(|eight| u128::from(hex8(eight)));
-    (upper == 0).then(|| quarters.fold(0, |hash, quarter| hash << 32 | quarter))
-}
-
-/// Eight hexadecimal digits as the number they are, all at once.
-fn hex8(digits: &[u8; 8]) -> u32 {
-    let digits = u64::from_be_bytes(*digits);
-    // Letters have the bit 0x40, and end in 1 to 6.
-    let values = (digits & 0x0f0f_0f0f_0f0f_0f0f) + (digits >> 6 & 0x0101_0101_0101_0101) * 9;
-    let twos = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
-    let fours = (twos | twos >> 8) & 0x0000_ffff_0000_ffff;
-    (fours | fours >> 16) as u32
+    let id = text.strip_prefix("JTI=").and_then(uuid)?;
+    (id >> 76 & 0xf == 4).then_some(id)
 }
 
 impl Hashes {

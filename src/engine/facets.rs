@@ -8,7 +8,6 @@ use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::HashTable;
 
-use super::bodies::not_logged;
 use crate::event::credential::ExtraKey;
 use crate::event::json::Kind;
 use crate::event::path::{Derived, Fast, Field, Part, Root};
@@ -84,7 +83,8 @@ impl Facet {
                 add(event.outcome().as_bytes());
                 add(event.derived_text(Derived::AuditIdIsUuid).flatten().map_or(b"", str::as_bytes));
                 hasher.write_i64(event.code().unwrap_or(i64::MIN));
-                hasher.write_u8(not_logged(event));
+                let (request, response) = event.of_header(|| event.dropped_by_level());
+                hasher.write_u8(u8::from(request) | u8::from(response) << 1);
             }
             Facet::Actor => {
                 add(event.username_bytes());
@@ -204,8 +204,8 @@ pub struct Alike {
 
 impl Cache {
     /// Where the meaning of the event's value of this facet is; if the value is new, `work_out` fills in the words of the
-    /// rules and, behind them, of the settled parts, and for a deed the set of rules that are unknown. Makes room, if there is none, by forgetting all values: places of
-    /// earlier events are void.
+    /// rules and, behind them, of the settled parts, and for a deed the set of rules that are unknown.
+    /// Makes room, if there is none, by forgetting all values: places of earlier events are void.
     pub fn place(&mut self, facet: Facet, event: &Event<'_>, work_out: impl FnOnce(&mut Vec<u64>)) -> Place {
         let mut hasher = self.hasher.build_hasher();
         facet.feed(event, &mut hasher);

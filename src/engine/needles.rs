@@ -181,13 +181,7 @@ impl Group {
 
 /// Whether a part reads nothing that may be missing or not well-formed.
 fn is_certain(part: &Condition) -> bool {
-    match part {
-        Condition::Const(_) => true,
-        Condition::And(parts) | Condition::Or(parts) => parts.iter().all(is_certain),
-        Condition::Not(part) => is_certain(part),
-        Condition::Test(check) => check.facet.is_some() || matches!(check.field.root, Root::Fast(_)),
-        Condition::Each(_) => false,
-    }
+    part.all_tests(&mut |check| check.facet.is_some() || matches!(check.field.root, Root::Fast(_)))
 }
 
 /// The field of a part that is one test and needs a word, the facet that settles it, and its words. What a facet's value

@@ -345,6 +345,18 @@ fn next_shown<'t>(rest: &mut &'t [u8]) -> Option<Cow<'t, str>> {
     next_raw(rest).map(|raw| redact::text(std::str::from_utf8(raw).unwrap_or_default()))
 }
 
+/// Adds the bytes of a text behind their length.
+#[inline(always)]
+fn put_raw(into: &mut Vec<u8>, raw: Option<&[u8]>) {
+    match raw {
+        Some(raw) => {
+            into.extend_from_slice(&(raw.len() as u16).to_le_bytes());
+            into.extend_from_slice(raw);
+        }
+        None => into.extend_from_slice(&NO_TEXT.to_le_bytes()),
+    }
+}
+
 /// The bytes of the next text, if there is one at its place.
 fn next_raw<'t>(rest: &mut &'t [u8]) -> Option<&'t [u8]> {
     let length = u16_at(rest, 0);

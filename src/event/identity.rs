@@ -78,9 +78,9 @@ impl Parts<'_> {
 /// one go.
 const GATHERED: usize = 512;
 
-/// A length in as few bytes as it takes (unsigned LEB128): BLAKE3 is paid for by blocks of 64 bytes.
-fn prefix(length: usize) -> ([u8; 10], usize) {
-    let (mut bytes, mut rest, mut at) = ([0; 10], length, 0);
+/// A number in as few bytes as it takes (unsigned LEB128), and how many they are.
+pub(crate) fn leb128(number: u64) -> ([u8; 10], usize) {
+    let (mut bytes, mut rest, mut at) = ([0; 10], number, 0);
     while rest >= 0x80 {
         bytes[at] = rest as u8 | 0x80;
         rest >>= 7;
@@ -119,7 +119,8 @@ impl Message {
                 self.filled += 1;
             }
             _ => {
-                let (prefix, bytes) = prefix(length);
+                // BLAKE3 is paid for by blocks of 64 bytes.
+                let (prefix, bytes) = leb128(length as u64);
                 self.add(&prefix[..bytes]);
             }
         }

@@ -13,7 +13,9 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::{BRIEF_TEXTS, NO_CODE, NO_TEXT, Trace, at, next_raw, u32_at, u64_at};
+use super::{BRIEF_TEXTS, NO_CODE, Trace, at, next_raw, put_raw, u32_at, u64_at};
+use crate::event::derived::uuid;
+use crate::event::identity::leb128;
 
 /// How many bytes of names are kept apart, about; what finds no room stands with its event.
 const NAMES_BYTES_MAX: usize = 1 << 20;
@@ -76,7 +78,7 @@ pub(in crate::engine) fn pack(time: i64, brief: &[u8], base: i64, names: &mut Na
         next_raw(&mut rest);
     }
     let (shared, name) = shared.split_at(shared.len() - rest.len());
-    let (uuid, number) = (audit_id.and_then(packed_uuid), names.number_of(shared));
+    let (uuid, number) = (audit_id.and_then(|id| uuid(std::str::from_utf8(id).ok()?)), names.number_of(shared));
     let code = u64_at(brief, at::CODE) as i64;
     let flags = [(code != NO_CODE, flag::CODE), (uuid.is_some(), flag::UUID), (number.is_some(), flag::NAMES)];
     into.push(flags.into_iter().map(|(is_set, bit)| if is_set { bit } else { 0 }).sum());
@@ -87,8 +89,8 @@ pub(in crate::engine) fn pack(time: i64, brief: &[u8], base: i64, names: &mut Na
         put_signed(into, code);
     }
     match uuid {
-        Some(uuid) => into.extend_from_slice(&uuid),
-        None => put_text(into, audit_id),
+        Some(uuid) => into.extend_from_slice(&uuid.to_be_bytes()),
+        None => put_raw(into, audit_id),
     }
     match number {
         Some(number) => put_number(into, number.into()),
@@ -109,10 +111,10 @@ pub(in crate::engine) fn unpack(packed: &[u8], base: i64, names: &Names) -> Opti
     brief[at::CODE..at::SOURCE].copy_from_slice(&code.to_le_bytes());
     brief[at::SOURCE..at::GROUPS].copy_from_slice(&source.to_le_bytes());
     if flags & flag::UUID == 0 {
-        put_text(&mut brief, next_raw(&mut rest));
+        put_raw(&mut brief, next_raw(&mut rest));
     } else {
         let (uuid, behind) = rest.split_first_chunk()?;
-        put_text(&mut brief, Some(&uuid_text(uuid)));
+        put_raw(&mut brief, Some(&uuid_text(uuid)));
         rest = behind;
     }
     if flags & flag::NAMES != 0 {
@@ -120,34 +122,6 @@ pub(in crate::engine) fn unpack(packed: &[u8], base: i64, names: &Names) -> Opti
     }
     brief.extend_from_slice(rest);
     Some(Trace::from_brief(time, &brief))
-}
-
-/// What stands for a byte that is no digit.
-const NO_DIGIT: u8 = 0xff;
-
-/// The values of hexadecimal digits in lower case, by their bytes.
-static DIGITS: [u8; 256] = {
-    let mut digits = [NO_DIGIT; 256];
-    let mut digit = 0;
-    while digit < 16 {
-        digits[b"0123456789abcdef"[digit] as usize] = digit as u8;
-        digit += 1;
-    }
-    digits
-};
-
-/// The bytes of a UUID that is written as API servers do, in lower case.
-fn packed_uuid(text: &[u8]) -> Option<[u8; 16]> {
-    /// Where the two digits of each byte stand.
-    static PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-    let text: &[u8; 36] = text.try_into().ok()?;
-    let (mut uuid, mut any) = ([0; 16], 0);
-    for (byte, place) in uuid.iter_mut().zip(PLACES) {
-        let (high, low) = (DIGITS[usize::from(text[place])], DIGITS[usize::from(text[place + 1])]);
-        any |= high | low;
-        *byte = high << 4 | low;
-    }
-    (any != NO_DIGIT && DASHES.iter().all(|dash| text[*dash] == b'-')).then_some(uuid)
 }
 
 /// The text of a UUID.
@@ -159,11 +133,6 @@ fn uuid_text(uuid: &[u8; 16]) -> [u8; 36] {
     text
 }
 
-fn put_text(into: &mut Vec<u8>, text: Option<&[u8]>) {
-    into.extend_from_slice(&text.map_or(NO_TEXT, |text| text.len() as u16).to_le_bytes());
-    into.extend_from_slice(text.unwrap_or_default());
-}
-
 fn put_signed(into: &mut Vec<u8>, number: i64) {
     put_number(into, (number << 1 ^ number >> 63) as u64);
 }
@@ -173,12 +142,9 @@ fn next_signed(rest: &mut &[u8]) -> Option<i64> {
     Some((number >> 1) as i64 ^ -((number & 1) as i64))
 }
 
-fn put_number(into: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        into.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    into.push(number as u8);
+fn put_number(into: &mut Vec<u8>, number: u64) {
+    let (bytes, length) = leb128(number);
+    into.extend_from_slice(&bytes[..length]);
 }
 
 fn next_number(rest: &mut &[u8]) -> Option<u64> {

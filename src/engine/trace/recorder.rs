@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{NO_CODE, NO_TEXT, Sheet, Told, ToldOfActor, Trace, VALUE_BYTES, at, cut};
+use super::{NO_CODE, Sheet, Told, ToldOfActor, Trace, VALUE_BYTES, at, cut, put_raw};
 use crate::engine::matches::{CaptureId, SourceId};
 use crate::event::redact;
 
@@ -127,13 +127,7 @@ fn enough(text: &str) -> &str {
 /// Adds a text behind its length.
 #[inline(always)]
 fn put(bytes: &mut Vec<u8>, text: Option<&str>) {
-    match text.map(enough) {
-        Some(text) => {
-            bytes.extend_from_slice(&(text.len() as u16).to_le_bytes());
-            bytes.extend_from_slice(text.as_bytes());
-        }
-        None => bytes.extend_from_slice(&NO_TEXT.to_le_bytes()),
-    }
+    put_raw(bytes, text.map(|text| enough(text).as_bytes()));
 }
 
 #[inline]
