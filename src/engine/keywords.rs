@@ -10,7 +10,7 @@ use super::patterns;
 use super::words::Words;
 use crate::event::view::Event;
 use crate::event::walk::Node;
-use crate::rules::expr::{Op, StrHow, StrOp};
+use crate::rules::expr::{GlobPart, Op, StrHow, StrOp};
 
 /// The keywords of one test.
 #[derive(Debug)]
@@ -59,12 +59,21 @@ fn folds(json: &[u8]) -> bool {
 /// Words one of which has to stand in a text for the comparison to hold.
 pub(super) fn words_of(op: &Op) -> Option<Vec<String>> {
     match op {
-        Op::Str(StrOp {
-            how: StrHow::Contains(word) | StrHow::Exact(word) | StrHow::Prefix(word) | StrHow::Suffix(word),
-            ..
-        }) => Some(vec![word.clone()]),
+        Op::Str(StrOp { how, .. }) => word_of(how).map(|word| vec![word.to_owned()]),
         Op::Regex(op) => patterns::words_of_op(op),
         _ => None,
+    }
+}
+
+/// What has to stand in a text for the comparison to hold, if anything has.
+pub(super) fn word_of(how: &StrHow) -> Option<&str> {
+    match how {
+        StrHow::Contains(word) | StrHow::Exact(word) | StrHow::Prefix(word) | StrHow::Suffix(word) => Some(word),
+        StrHow::Glob(parts) => {
+            let texts =
+                parts.iter().filter_map(|part| if let GlobPart::Text(text) = part { Some(&**text) } else { None });
+            texts.max_by_key(|text| text.len())
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use aho_corasick::AhoCorasick;
 use bumpalo::Bump;
 use hashbrown::HashSet;
 
+use super::keywords::word_of;
+use super::words::Words;
 use crate::event::fold;
 use crate::rules::expr::{GlobPart, Op, StrHow, StrOp};
 
@@ -22,20 +24,22 @@ pub struct Texts {
     folds: bool,
 }
 
-/// What is compared with many values at once.
+/// What is compared with many values at once, or looked for within a text.
 #[derive(Debug, Default)]
 struct Many {
     exact_cased: Set,
     exact_folded: Set,
     contains_cased: Option<AhoCorasick>,
     contains_folded: Option<AhoCorasick>,
+    /// Without one of these in it, no text holds for what is looked for within texts.
+    within: Option<Words>,
 }
 
 type Set = HashSet<Box<str>, foldhash::fast::RandomState>;
 
 impl Many {
     fn is_empty(&self) -> bool {
-        self.exact_cased.is_empty() && !self.folds() && self.contains_cased.is_none()
+        self.exact_cased.is_empty() && !self.folds() && self.contains_cased.is_none() && self.within.is_none()
     }
 
     /// Whether anything is compared with the folded text.
@@ -84,7 +88,8 @@ impl Texts {
             _ => false,
         };
         let other = strings.iter().filter(|op| !covered(op)).map(|op| (*op).clone()).collect();
-        let many = Many { exact_cased, exact_folded, contains_cased, contains_folded };
+        let within = words_within(&strings).filter(|words| !words.is_empty()).and_then(|words| Words::new(&words));
+        let many = Many { exact_cased, exact_folded, contains_cased, contains_folded, within };
         Texts {
             other,
             exact_cased: few_cased.into(),
@@ -104,11 +109,16 @@ impl Texts {
         if self.exact_cased.iter().any(|value| **value == *text) {
             return true;
         }
-        if let Some(many) = &self.many
-            && (many.exact_cased.contains(text)
-                || many.contains_cased.as_ref().is_some_and(|words| words.is_match(text)))
-        {
-            return true;
+        if let Some(many) = &self.many {
+            if many.exact_cased.contains(text) {
+                return true;
+            }
+            if let Some(holds) = self.hold_by_ends(many, text) {
+                return holds;
+            }
+            if many.contains_cased.as_ref().is_some_and(|words| words.is_match(text)) {
+                return true;
+            }
         }
         if !self.folds {
             return self.other.iter().any(|op| holds(op, text));
@@ -123,6 +133,19 @@ impl Texts {
                 many.exact_folded.contains(folded)
                     || many.contains_folded.as_ref().is_some_and(|words| words.is_match(folded))
             })
+    }
+
+    /// Whether anything holds that compares whole texts or their ends, if no word stands in the text of those that all else
+    /// needs.
+    fn hold_by_ends(&self, many: &Many, text: &str) -> Option<bool> {
+        let words = many.within.as_ref().filter(|_| many.exact_folded.is_empty() && text.is_ascii())?;
+        if words.are_in(text.as_bytes()) {
+            return None;
+        }
+        Some(
+            self.exact_folded.iter().any(|value| text.eq_ignore_ascii_case(value))
+                || self.other.iter().any(|op| ends_hold(op, text)),
+        )
     }
 
     /// The same without folding the text, where letters of ASCII and short lists are all there is to compare.
@@ -141,6 +164,22 @@ impl Texts {
         }
         Some(any)
     }
+}
+
+/// Whether a comparison of a text's start or end holds; `text` is ASCII.
+fn ends_hold(op: &StrOp, text: &str) -> bool {
+    match &op.how {
+        StrHow::Prefix(value) if !op.cased => starts(text.as_bytes(), value.as_bytes()),
+        StrHow::Suffix(value) if !op.cased => ends(text.as_bytes(), value.as_bytes()),
+        StrHow::Prefix(_) | StrHow::Suffix(_) => holds(op, text),
+        _ => false,
+    }
+}
+
+/// Words without one of which in a text nothing holds that is looked for within texts; `None` if something needs none.
+fn words_within(strings: &[&StrOp]) -> Option<Vec<String>> {
+    let within = strings.iter().filter(|op| matches!(op.how, StrHow::Contains(_) | StrHow::Glob(_)));
+    within.map(|op| word_of(&op.how).map(str::to_owned)).collect()
 }
 
 fn starts(text: &[u8], prefix: &[u8]) -> bool {
