@@ -410,29 +410,27 @@ pub(crate) fn is_uuid(text: &str) -> bool {
 }
 
 /// The number that a UUID is, if it is written as the API server does, in lower case.
-pub(crate) fn uuid(text: &str) -> Option<u128> {
-    if !is_uuid(text) {
-        return None;
-    }
-    // Its digits, without the dashes.
-    let mut digits = [0; 32];
-    for (to, from) in [(0, 0..8), (8, 9..13), (12, 14..18), (16, 19..23), (20, 24..36)] {
-        digits[to..to + from.len()].copy_from_slice(&text.as_bytes()[from]);
-    }
-    let is_upper = |byte: &u8| byte.wrapping_sub(b'A') < 6;
-    let upper: u8 = digits.iter().map(|byte| u8::from(is_upper(byte))).sum();
-    let quarters = digits.as_chunks::<8>().0.iter().map(|eight| u128::from(hex8(eight)));
-    (upper == 0).then(|| quarters.fold(0, |number, quarter| number << 32 | quarter))
+pub(crate) fn uuid(text: &[u8]) -> Option<u128> {
+    let text: &[u8; 36] = text.try_into().ok()?;
+    let dashes = [8, 13, 18, 23].iter().all(|dash| text[*dash] == b'-');
+    let four = |at: usize| u64::from(u32::from_be_bytes([text[at], text[at + 1], text[at + 2], text[at + 3]]));
+    let eights = [[0, 4], [9, 14], [19, 24], [28, 32]].map(|[high, low]| hex8(four(high) << 32 | four(low)));
+    let sound = eights.iter().all(|(_, is_hex)| *is_hex);
+    (dashes & sound).then(|| eights.iter().fold(0, |number, (eight, _)| number << 32 | u128::from(*eight)))
 }
 
-/// Eight hexadecimal digits as the number they are, all at once.
-fn hex8(digits: &[u8; 8]) -> u32 {
-    let digits = u64::from_be_bytes(*digits);
+/// Eight hexadecimal digits as the number they are, all at once, and whether they are such, in lower case.
+#[inline]
+fn hex8(digits: u64) -> (u32, bool) {
+    const ONES: u64 = 0x0101_0101_0101_0101;
     // Letters have the bit 0x40, and end in 1 to 6.
-    let values = (digits & 0x0f0f_0f0f_0f0f_0f0f) + (digits >> 6 & 0x0101_0101_0101_0101) * 9;
+    let values = (digits & (ONES * 0x0f)) + (digits >> 6 & ONES) * 9;
+    // What they would be if they were digits: another byte is not what its value is written as.
+    let letters = (values + ONES * 6) >> 4 & ONES;
+    let is_hex = values + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'9' - 1) == digits;
     let twos = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
     let fours = (twos | twos >> 8) & 0x0000_ffff_0000_ffff;
-    (fours | fours >> 16) as u32
+    ((fours | fours >> 16) as u32, is_hex & (values & (ONES * 0xf0) == 0))
 }
 
 #[cfg(test)]

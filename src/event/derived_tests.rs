@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use super::super::path::{Field, Root};
 use super::super::site::Site;
 use super::super::walk::testing::{show, with_site};
+use super::uuid;
 
 fn values(event: &str, field: &str) -> (Vec<String>, bool) {
     let site = Site { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] };
@@ -184,4 +185,25 @@ fn requests_by_uri() {
     check(r#"{"userAgent":"kubectl/v1.36 (linux)"}"#, "k8s.userAgent.product", &["kubectl"]);
     check(r#"{"objectRef":{},"requestObject":{"metadata":{"name":"x"}}}"#, "k8s.objectName", &["x"]);
     check("{}", "k8s.cluster", &["prod"]);
+}
+
+proptest::proptest! {
+    /// All digits at once are what one after the other is.
+    #[test]
+    fn a_uuid_is_the_number_of_its_digits(id: u128, wrong: Option<(usize, u8)>) {
+        let mut text = format!("{id:032x}");
+        [8, 13, 18, 23].into_iter().for_each(|dash| text.insert(dash, '-'));
+        let mut text = text.into_bytes();
+        if let Some((at, byte)) = wrong {
+            text[at % 36] = byte;
+        }
+        let is_sound = text.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+        });
+        let digits: String = text.iter().filter(|byte| **byte != b'-').map(|byte| char::from(*byte)).collect();
+        let expected = is_sound.then(|| u128::from_str_radix(&digits, 16).unwrap());
+        proptest::prop_assert_eq!(uuid(&text), expected);
+        proptest::prop_assert_eq!(uuid(&text[1..]), None);
+    }
 }

@@ -78,25 +78,64 @@ pub(in crate::engine) fn pack(time: i64, brief: &[u8], base: i64, names: &mut Na
         next_raw(&mut rest);
     }
     let (shared, name) = shared.split_at(shared.len() - rest.len());
-    let (uuid, number) = (audit_id.and_then(|id| uuid(std::str::from_utf8(id).ok()?)), names.number_of(shared));
+    let (uuid, number) = (audit_id.and_then(uuid), names.number_of(shared));
     let code = u64_at(brief, at::CODE) as i64;
     let flags = [(code != NO_CODE, flag::CODE), (uuid.is_some(), flag::UUID), (number.is_some(), flag::NAMES)];
-    into.push(flags.into_iter().map(|(is_set, bit)| if is_set { bit } else { 0 }).sum());
-    put_signed(into, time.wrapping_sub(base));
-    put_number(into, u64_at(brief, at::OFFSET));
-    put_number(into, u32_at(brief, at::SOURCE).into());
+    let mut head = Head { bytes: [0; HEAD_MAX], length: 0 };
+    head.put([flags.into_iter().map(|(is_set, bit)| if is_set { bit } else { 0 }).sum()]);
+    head.signed(time.wrapping_sub(base));
+    head.number(u64_at(brief, at::OFFSET));
+    head.number(u32_at(brief, at::SOURCE).into());
     if code != NO_CODE {
-        put_signed(into, code);
+        head.signed(code);
     }
     match uuid {
-        Some(uuid) => into.extend_from_slice(&uuid.to_be_bytes()),
-        None => put_raw(into, audit_id),
+        Some(uuid) => head.put(uuid.to_be_bytes()),
+        None => {
+            head.move_to(into);
+            put_raw(into, audit_id);
+        }
     }
-    match number {
-        Some(number) => put_number(into, number.into()),
-        None => into.extend_from_slice(shared),
+    if let Some(number) = number {
+        head.number(number.into());
+    }
+    head.move_to(into);
+    if number.is_none() {
+        into.extend_from_slice(shared);
     }
     into.extend_from_slice(name);
+}
+
+/// What is put together before it is appended: to append each number by itself would take longer than to make it.
+struct Head {
+    bytes: [u8; HEAD_MAX],
+    length: usize,
+}
+
+/// Flags, an audit id, and five numbers (time, offset, source, code, that of the names).
+const HEAD_MAX: usize = 1 + 16 + 5 * 10;
+
+impl Head {
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes[self.length..self.length + N].copy_from_slice(&bytes);
+        self.length += N;
+    }
+
+    fn signed(&mut self, number: i64) {
+        self.number((number << 1 ^ number >> 63) as u64);
+    }
+
+    fn number(&mut self, number: u64) {
+        let (bytes, length) = leb128(number);
+        self.put(bytes);
+        // What stands behind it is written over.
+        self.length -= bytes.len() - length;
+    }
+
+    fn move_to(&mut self, into: &mut Vec<u8>) {
+        into.extend_from_slice(&self.bytes[..self.length]);
+        self.length = 0;
+    }
 }
 
 /// The trace of which this was packed, without the rest; `None` if it was not packed so.
@@ -133,18 +172,9 @@ fn uuid_text(uuid: &[u8; 16]) -> [u8; 36] {
     text
 }
 
-fn put_signed(into: &mut Vec<u8>, number: i64) {
-    put_number(into, (number << 1 ^ number >> 63) as u64);
-}
-
 fn next_signed(rest: &mut &[u8]) -> Option<i64> {
     let number = next_number(rest)?;
     Some((number >> 1) as i64 ^ -((number & 1) as i64))
-}
-
-fn put_number(into: &mut Vec<u8>, number: u64) {
-    let (bytes, length) = leb128(number);
-    into.extend_from_slice(&bytes[..length]);
 }
 
 fn next_number(rest: &mut &[u8]) -> Option<u64> {
