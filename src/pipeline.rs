@@ -194,7 +194,8 @@ fn together<A: Analyzer>(
     block_bytes: usize,
 ) -> Result<Summary, PipelineError> {
     // How far the reader may be ahead of the windows, in blocks: what bounds the memory of everything in between.
-    let credits = workers + 3;
+    // With fewer, workers stand still while the calling thread waits for its turn on a core.
+    let credits = workers + 8;
     let (credit_tx, credit_rx) = bounded(credits);
     let (pool_tx, pool_rx) = bounded(credits);
     let (work_tx, work_rx) = bounded::<Work>(credits);

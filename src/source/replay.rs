@@ -18,7 +18,7 @@ pub const BLOCK_BYTES: usize = 256 * 1024;
 /// microseconds.
 pub const LONE_BLOCK_BYTES: usize = 1024 * 1024;
 /// The same for one with several: windows have a thread of their own, and there are more blocks on their way.
-pub const SHARED_BLOCK_BYTES: usize = 512 * 1024;
+pub const SHARED_BLOCK_BYTES: usize = 384 * 1024;
 /// Longest line that is kept, in bytes, unless configured otherwise.
 pub const RECORD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How far an input is looked into for its first event time, in bytes.
