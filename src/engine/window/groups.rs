@@ -78,6 +78,11 @@ impl Groups {
         }
     }
 
+    /// Whether groups that are over are looked for at the next match, if it is at `now`.
+    pub(super) fn is_sweep_due(&self, now: i64) -> bool {
+        now >= self.next_sweep
+    }
+
     /// Feeds a match to its group, a new one if there is room, and gives the group's verdict. `index` is the
     /// correlation's.
     pub(super) fn feed(
@@ -92,7 +97,7 @@ impl Groups {
         let Fed { time: now, number, .. } = fed;
         let hash = self.hash(key);
         let key = [key as u64, (key >> 64) as u64];
-        if now >= self.next_sweep {
+        if self.is_sweep_due(now) {
             self.sweep(plan, index, now, stats);
         }
         if self.places.len() >= settings.keys_max && now >= self.next_try && self.find(hash, key).is_none() {

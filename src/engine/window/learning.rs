@@ -29,6 +29,11 @@ impl Scopes {
         Scopes { known: HashMap::default(), next_sweep: i64::MIN }
     }
 
+    /// Whether scopes that are over are looked for at the next match, if it is at `now`.
+    pub(super) fn is_sweep_due(&self, now: i64) -> bool {
+        now >= self.next_sweep
+    }
+
     /// Takes a match of a scope in: whether the scope has learned for long enough. `None` if there is no room for it.
     /// Times never go back.
     pub(super) fn feed(&mut self, key: u128, now: i64, times: Times, most: usize) -> Option<bool> {
@@ -36,7 +41,7 @@ impl Scopes {
         if learning <= 0 {
             return Some(true);
         }
-        if now >= self.next_sweep {
+        if self.is_sweep_due(now) {
             self.known.retain(|_, (_, last)| now.saturating_sub(*last) <= timespan);
             self.next_sweep = now.saturating_add(timespan / 2).saturating_add(1);
         }

@@ -2,7 +2,7 @@
 //!
 //! A match passes, in this order: its source's [`watermark`] (is it late?), the [`reorder`] buffer of its cluster, the
 //! memory of requests already [`seen`], and then the [`windows`] of the correlations that read it, each with its [`groups`]
-//! and their [`state`], and the [`evidence`] ring; [`output`] puts what fired into the order of a replay. A wait for
+//! and their [`state`] (what [`repeats`] a moment ago need not be told), and the [`evidence`] ring; [`output`] puts what fired into the order of a replay. A wait for
 //! something that does not come ([`absence`]) ends at its own time among them, once the watermark has passed that.
 //!
 //! Two things make the result independent of how the input was cut into batches and interleaved:
@@ -27,6 +27,7 @@ mod numbers;
 mod output;
 mod plan;
 mod reorder;
+mod repeats;
 mod seen;
 mod state;
 mod watermark;
@@ -77,6 +78,11 @@ pub struct Settings {
     /// Whether firings of all clusters come out in one order, by (time, identity, rule before correlation, rule id, group
     /// values), for a replay. They are then held back until no cluster can fire earlier.
     pub ordered_output: bool,
+    /// Whether `new_value` correlations are fed also what they were told within the same [quantum] of time. It changes nothing
+    /// but how long it takes.
+    ///
+    /// [quantum]: crate::engine::sightings
+    pub repeats: bool,
 }
 
 impl Default for Settings {
@@ -97,6 +103,7 @@ impl Default for Settings {
             fanout_max: 64,
             events_max: 100,
             ordered_output: false,
+            repeats: false,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::fan::Found;
 use super::mixer::Mixer;
 use crate::engine::CaptureTable;
 use crate::engine::captures::fields_of;
-use crate::engine::matches::{CaptureId, Trace, Value};
+use crate::engine::matches::{CaptureId, Captured, Trace, Value};
 use crate::engine::sightings;
 use crate::rules::expr::Cmp;
 use crate::rules::{CorrelationKind, Input, Measure, Needed, RuleSet};
@@ -32,6 +32,13 @@ pub(super) type Column<'a> = SmallVec<[Found<'a>; 1]>;
 pub(super) struct Field {
     name: String,
     id: Option<CaptureId>,
+}
+
+impl Field {
+    /// Its values in an event, as they stand there.
+    pub(super) fn captured<'t>(&self, trace: &'t Trace) -> impl Iterator<Item = Captured<'t>> {
+        self.id.into_iter().flat_map(|id| trace.values(id))
+    }
 }
 
 /// What a correlation counts.
@@ -202,7 +209,7 @@ impl Plans {
             above = hop.below.as_deref();
         }
         let mut column = Column::new();
-        for value in field.id.iter().flat_map(|id| trace.values(*id)) {
+        for value in field.captured(trace) {
             if !column.iter().any(|have| have.hash() == value.hash) {
                 column.push(Found::Captured(value));
             }

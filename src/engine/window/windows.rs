@@ -13,6 +13,7 @@ use super::groups::Groups;
 use super::learning::{Scopes, Times};
 use super::plan::{Hop, Kind, Plan, Plans, Reader};
 use super::reorder::Item;
+use super::repeats::{Repeats, Told};
 use super::state::{Fed, Verdict};
 use super::{Settings, WindowStats};
 use crate::engine::matches::{ClusterId, Firing, Origin, Stage, Trace};
@@ -69,6 +70,7 @@ pub(super) struct Windows {
     /// Per correlation, of those that tell what is new.
     scopes: Vec<Scopes>,
     absences: Absences,
+    repeats: Repeats,
     evidence: Evidence,
     /// What the run feeds, kept for its memory.
     ready: Vec<Task>,
@@ -85,6 +87,7 @@ impl Windows {
             groups: plans.correlations.iter().map(|_| Groups::new()).collect(),
             scopes: plans.correlations.iter().map(|_| Scopes::new()).collect(),
             absences: Absences::default(),
+            repeats: Repeats::default(),
             evidence: Evidence::new(settings.evidence_bytes_max),
             ready: Vec::new(),
             tasks: BinaryHeap::new(),
@@ -159,7 +162,7 @@ impl Windows {
     }
 
     fn feed(&mut self, scene: Scene<'_>, task: Task, stats: &mut WindowStats, fired: &mut Vec<Fired>) {
-        let Scene { plans, settings, run } = scene;
+        let Scene { plans, run, .. } = scene;
         let plan = &plans.correlations[task.correlation as usize];
         let item = &run[task.item as usize];
         // Behind the matches of the run come the firings.
@@ -174,12 +177,53 @@ impl Windows {
             cluster: (self.across && !plan.across).then_some(item.matched.cluster),
         };
         let positions = &self.readers(plans, from)[task.reader as usize].positions;
+        let may_repeat = hop.is_none() && matches!(plan.kind, Kind::New { .. }) && plan.quantum > 0;
+        let told = (may_repeat && !scene.settings.repeats).then(|| {
+            let correlation = (task.correlation, plan);
+            self.repeats.of(correlation, positions, &item.matched.trace, item.time, signal.cluster)
+        });
+        if told.is_some_and(|told| self.is_repeat(plan, task.correlation as usize, told, item.time)) {
+            return;
+        }
+        let counted = |stats: &WindowStats| {
+            let index = task.correlation as usize;
+            (stats.missing_group[index], stats.keys_saturated[index], stats.fanout_cut)
+        };
+        let before = counted(stats);
+        self.feed_groups(scene, task, hop.as_ref(), positions, signal, stats, fired);
+        // What was counted is to be counted again.
+        if let Some(told) = told.filter(|_| counted(stats) == before) {
+            self.repeats.put(told);
+        }
+    }
+
+    /// Whether the correlation was told just this, and has nothing else to do at `now`.
+    fn is_repeat(&self, plan: &Plan, index: usize, told: Told, now: i64) -> bool {
+        let learns = matches!(plan.kind, Kind::New { learning: 1.., .. });
+        let is_sweep_due = self.groups[index].is_sweep_due(now) || learns && self.scopes[index].is_sweep_due(now);
+        !is_sweep_due && self.repeats.has(told)
+    }
+
+    /// Feeds a match to all of its groups.
+    #[allow(clippy::too_many_arguments)]
+    fn feed_groups(
+        &mut self,
+        scene: Scene<'_>,
+        task: Task,
+        hop: Option<&Arc<Hop>>,
+        positions: &[u16],
+        signal: Signal<'_>,
+        stats: &mut WindowStats,
+        fired: &mut Vec<Fired>,
+    ) {
+        let Scene { plans, settings, run } = scene;
+        let (plan, item) = (&plans.correlations[task.correlation as usize], &run[task.item as usize]);
         let waits = matches!(plan.kind, Kind::Absence { .. });
         if let Some(sole) = sole(plans, plan, positions, signal).filter(|_| !waits) {
             let number = self.number_for(plan, run, task.item, stats);
             let fed = Fed { time: item.time, number, positions, tuples: sole.counted.as_slice() };
             let values = || sole_values(plans, plan, positions, signal);
-            self.feed_group(scene, task, hop.as_ref(), sole.key, fed, signal.cluster, values, stats, fired);
+            self.feed_group(scene, task, hop, sole.key, fed, signal.cluster, values, stats, fired);
             return;
         }
         let hits = several(plans, plan, positions, signal, settings.fanout_max, &mut stats.fanout_cut);
@@ -188,14 +232,14 @@ impl Windows {
             return;
         }
         if waits {
-            self.feed_absences(scene, task, hop.as_ref(), &hits, signal.cluster, stats);
+            self.feed_absences(scene, task, hop, &hits, signal.cluster, stats);
             return;
         }
         let number = self.number_for(plan, run, task.item, stats);
         for hit in &hits {
             let fed = Fed { time: item.time, number, positions: &hit.positions, tuples: &hit.tuples };
             let values = || hit.values.clone();
-            self.feed_group(scene, task, hop.as_ref(), hit.key, fed, signal.cluster, values, stats, fired);
+            self.feed_group(scene, task, hop, hit.key, fed, signal.cluster, values, stats, fired);
         }
     }
 
