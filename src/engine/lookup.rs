@@ -114,6 +114,8 @@ fn slot_values<'a>(
         missing.dropped = true;
     } else if let Some(value) = extra_key(slot, path).and_then(|key| event.extra_value(key)) {
         let _ = value.map(|raw| visit(Node::Json(raw)));
+    } else if is_groups(slot, path) && !event.has_duplicate_keys() {
+        let _ = event.groups_raw().map(|raw| visit(Node::Json(raw)));
     } else if !path.0.is_empty() && event.is_merged(slot) {
         event.walk_merged(slot, path, visit);
     } else if let Some(raw) = event.slot(slot) {
@@ -122,6 +124,11 @@ fn slot_values<'a>(
         missing.partial = slot == Slot::RequestObject && event.verb() == Some("patch");
     }
     missing
+}
+
+/// Whether the path leads to the user's groups, which are known where they stand once.
+fn is_groups(slot: Slot, path: &Path) -> bool {
+    slot == Slot::User && matches!(&*path.0, [Part::Run(run)] if &**run == "groups")
 }
 
 /// The key in `user.extra` that the path names.
@@ -144,5 +151,40 @@ pub fn scalar_text<'a>(event: &Event<'a>, node: Node<'a>) -> Option<&'a str> {
             Kind::Object | Kind::Array | Kind::Null => None,
         },
         Node::Patch { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::walk::testing::with_event;
+
+    /// What is known of where a field stands is what a walk from the event's root finds.
+    #[test]
+    fn groups_are_found_where_a_walk_finds_them() {
+        for (user, expected) in [
+            (r#""user":{"username":"u","groups":["a","b\u0063"]}"#, "a bc"),
+            (r#""user":{"groups":["a",["b",null,1]],"more":1}"#, "a b 1"),
+            (r#""user":{"gr\u006fups":"a"}"#, "a"),
+            (r#""user":{"groups":[]}"#, ""),
+            (r#""user":{"groups":{"groups":["a"]}}"#, ""),
+            (r#""user":{"username":"u"}"#, ""),
+            (r#""user":["groups"]"#, ""),
+            (r#""user":null"#, ""),
+            (r#""verb":"get""#, ""),
+        ] {
+            let known = Field::parse("user.groups");
+            assert_eq!(known.root, Root::Slot(Slot::User));
+            let walked = Field { root: Root::Event, path: Path::parse("user.groups"), ..known.clone() };
+            let found = |event: &Event<'_>, field: &Field| {
+                let mut found = Vec::new();
+                look_up_all(field, event, &mut |text| found.push(text.to_owned()));
+                found.join(" ")
+            };
+            with_event(&format!("{{{user}}}"), |event| {
+                assert_eq!(found(event, &known), expected, "{user}");
+                assert_eq!(found(event, &walked), expected, "{user}");
+            });
+        }
     }
 }
