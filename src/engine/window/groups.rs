@@ -237,3 +237,66 @@ impl Blocks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::plan::Plans;
+    use super::*;
+    use crate::engine::CaptureTable;
+    use crate::rules::{SourceFile, load};
+
+    const BURST: &str = "
+title: Request
+name: request
+logsource: {product: kubernetes, service: audit}
+detection:
+  selection: {verb: get}
+  condition: selection
+---
+title: Burst
+correlation:
+  type: event_count
+  rules: [request]
+  group-by: [user.username]
+  timespan: 1h
+  condition: {gte: 5}
+";
+
+    /// Bytes of this process that are in memory.
+    fn resident() -> f64 {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()).unwrap() * 4096.0
+    }
+
+    /// Feeds each of so many groups a match, in an order that has no meaning; prints what a match costs, and what a group takes.
+    fn feed_all(groups: &mut Groups, plan: &Plan, (settings, keys): (&Settings, u64), time: i64, before: f64) {
+        let (mut stats, started) = (WindowStats { live_keys: vec![0], ..WindowStats::default() }, Instant::now());
+        stats.keys_saturated.push(0);
+        for number in 0..keys {
+            // A bijection of 64 bits: each key once.
+            let key = u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ time as u64) << 32;
+            let fed = Fed { time, number, positions: &[0], tuples: &[] };
+            assert_eq!(groups.feed(plan, 0, settings, key & !0xffff_ffff, fed, &mut stats), None);
+        }
+        let nanos = started.elapsed().as_nanos() as f64 / keys as f64;
+        println!("{keys} groups: {nanos:.0} ns a match, {:.1} bytes a group", (resident() - before) / keys as f64);
+        assert_eq!(stats.keys_saturated, [0]);
+    }
+
+    /// By hand: WINDOW_KEYS=10000000 cargo test --release --lib what_groups_take -- --ignored --nocapture
+    #[test]
+    #[ignore = "measures, with the groups that the environment asks for"]
+    fn what_groups_take() {
+        let keys = std::env::var("WINDOW_KEYS").map_or(100_000, |keys| keys.parse().unwrap());
+        let (set, _) = load(&[SourceFile::new("rules.yml", BURST)], &Default::default());
+        let plans = Plans::new(&set, &CaptureTable::new(&set));
+        let settings = Settings { keys_max: keys as usize, ..Settings::default() };
+        let (before, mut groups) = (resident(), Groups::new());
+        for second in [0, 0, 0] {
+            feed_all(&mut groups, &plans.correlations[0], (&settings, keys), second, before);
+        }
+        assert_eq!(groups.places.len() as u64, keys);
+    }
+}
