@@ -29,18 +29,20 @@ pub(super) struct Fed<'f> {
 
 /// A group's state. A condition is judged at each of its matches.
 ///
-/// Most groups never see a second match inside the timespan (think of one per credential), and one is too few for most
-/// conditions: such a group is one slot, on no heap. It becomes whole with the second match, and stays so.
+/// Most groups never see a second match inside the timespan (think of one per credential), or few, and those are too few for
+/// most conditions: such a group is on no heap. It becomes whole when it has to remember more, and stays so.
 #[derive(Debug)]
 pub(super) enum Group {
-    One(One),
+    Few(Few),
     Whole(Box<Whole>),
 }
 
-/// The only match inside the timespan: too few, or the group were whole.
+/// The only match inside the timespan; where matches are counted, the last one of up to three. Too few, or the group were
+/// whole.
 #[derive(Debug)]
-pub(super) struct One {
-    /// The value counted (in two parts: an `u128` would be aligned to 16 bytes), if values are.
+pub(super) struct Few {
+    /// The value counted (in two parts: an `u128` would be aligned to 16 bytes), if values are. If matches are, those before
+    /// this one, the later first, as [`pack`] has them.
     value: [u64; 2],
     time: i64,
     /// Its evidence number and one; never 0, so that no byte is needed to tell the variants apart.
@@ -89,7 +91,7 @@ pub(super) struct Verdict {
 impl Group {
     /// No state; it holds on to nothing.
     pub(super) fn nothing() -> Self {
-        Group::One(One { value: [0; 2], time: NEVER, number: NonZeroU64::MIN })
+        Group::Few(Few { value: [0; 2], time: NEVER, number: NonZeroU64::MIN })
     }
 
     /// The state after a first match, and the verdict on it. Before it come those of an order that waited for it: evidence
@@ -100,11 +102,11 @@ impl Group {
         early: impl Iterator<Item = (u64, &'e [u16])>,
     ) -> (Self, Option<Verdict>) {
         let Fed { time, number, .. } = fed;
-        if let Some(one) = One::of(plan, fed) {
-            return (Group::One(one), None);
+        if let Some(one) = Few::of(plan, fed) {
+            return (Group::Few(one), None);
         }
         if let Kind::New { .. } = plan.kind {
-            return (Group::One(One::sighted(plan, time)), Some(Verdict::of_one(time, number)));
+            return (Group::Few(Few::sighted(plan, time)), Some(Verdict::of_one(time, number)));
         }
         let mut whole = Whole::new(plan);
         if let Shape::Ordered(chain) = &mut whole.shape {
@@ -116,22 +118,26 @@ impl Group {
 
     /// Takes a match in and judges the condition. Times never go back.
     pub(super) fn feed(&mut self, plan: &Plan, fed: Fed<'_>) -> Option<Verdict> {
-        if let Group::One(before) = self {
+        if let Group::Few(before) = self {
             if let Kind::New { .. } = plan.kind {
                 let Fed { time, number, .. } = fed;
                 let forgotten = time.saturating_sub(before.time) > plan.timespan;
-                *before = One::sighted(plan, time);
+                *before = Few::sighted(plan, time);
                 return forgotten.then(|| Verdict::of_one(time, number));
             }
-            if let Some(one) = One::of(plan, fed).filter(|one| one.replaces(before, plan)) {
-                *before = one;
+            let few = match plan.kind {
+                Kind::Events => before.and(plan, fed),
+                _ => Few::of(plan, fed).filter(|one| one.replaces(before, plan)),
+            };
+            if let Some(few) = few {
+                *before = few;
                 return None;
             }
             *self = Group::Whole(Box::new(before.whole(plan)));
         }
         match self {
             Group::Whole(whole) => whole.feed(plan, fed),
-            Group::One(_) => None,
+            Group::Few(_) => None,
         }
     }
 
@@ -142,14 +148,14 @@ impl Group {
                 Shape::Numbers(numbers) => Some(numbers),
                 _ => None,
             },
-            Group::One(_) => None,
+            Group::Few(_) => None,
         }
     }
 
     /// From when on this state is as good as none, as seen from `now`.
     pub(super) fn over_from(&self, plan: &Plan, now: i64) -> i64 {
         match self {
-            Group::One(one) => behind(one.time, plan.timespan),
+            Group::Few(one) => behind(one.time, plan.timespan),
             Group::Whole(whole) => whole.over_from(plan, now),
         }
     }
@@ -162,31 +168,46 @@ impl Verdict {
     }
 }
 
-impl One {
-    fn at(time: i64, number: u64) -> One {
-        One { value: [0; 2], time, number: NonZeroU64::MIN.saturating_add(number) }
+impl Few {
+    fn at(time: i64, number: u64) -> Few {
+        Few { value: [0; 2], time, number: NonZeroU64::MIN.saturating_add(number) }
     }
 
     /// A value that came up; its evidence is needed only at once.
-    fn sighted(plan: &Plan, time: i64) -> One {
-        One::at(last_moment(time, plan.quantum), 0)
+    fn sighted(plan: &Plan, time: i64) -> Few {
+        Few::at(last_moment(time, plan.quantum), 0)
     }
 
     /// A match by itself, if it is too few by itself.
-    fn of(plan: &Plan, fed: Fed<'_>) -> Option<One> {
+    fn of(plan: &Plan, fed: Fed<'_>) -> Option<Few> {
         let value = match (&plan.kind, fed.tuples) {
             (Kind::Events, _) => 0,
             (Kind::Values, [only]) => *only,
             _ => return None,
         };
         plan.one_is_too_few
-            .then(|| One { value: [value as u64, (value >> 64) as u64], ..One::at(fed.time, fed.number) })
+            .then(|| Few { value: [value as u64, (value >> 64) as u64], ..Few::at(fed.time, fed.number) })
     }
 
-    /// Whether nothing is left of the match before this one: it is over, or it was the same value.
-    fn replaces(&self, before: &One, plan: &Plan) -> bool {
-        self.time.saturating_sub(before.time) > plan.timespan
-            || (matches!(plan.kind, Kind::Values) && self.value == before.value)
+    /// Whether nothing is left of the value before this one: it is over, or the same.
+    fn replaces(&self, before: &Few, plan: &Plan) -> bool {
+        self.time.saturating_sub(before.time) > plan.timespan || self.value == before.value
+    }
+
+    /// One more match where matches are counted, if there is room, and all inside the timespan are still too few.
+    fn and(&self, plan: &Plan, fed: Fed<'_>) -> Option<Few> {
+        let (mut few, mut count) = (Few::at(fed.time, fed.number), 1);
+        for slot in self.slots().take_while(|slot| fed.time.saturating_sub(slot.0) <= plan.timespan) {
+            *few.value.get_mut(count - 1)? = pack(slot, (fed.time, fed.number))?;
+            count += 1;
+        }
+        (count <= plan.cap && !plan.holds(count)).then_some(few)
+    }
+
+    /// The matches, where matches are counted: the last one first.
+    fn slots(&self) -> impl Iterator<Item = Slot> {
+        let last = (self.time, self.number.get() - 1);
+        std::iter::once(last).chain(self.value.into_iter().map_while(move |packed| unpack(packed, last)))
     }
 
     /// The same as whole state. How many matches there were is asked only once a condition has held.
@@ -194,7 +215,7 @@ impl One {
         let mut whole = Whole::new(plan);
         let slot = (self.time, self.number.get() - 1);
         match &mut whole.shape {
-            Shape::Events(slots) => slots.push_back(slot),
+            Shape::Events(slots) => self.slots().for_each(|slot| slots.push_front(slot)),
             Shape::Values(values) => {
                 let [low, high] = self.value;
                 values.push((u128::from(high) << 64 | u128::from(low), slot));
@@ -203,6 +224,20 @@ impl One {
         }
         whole
     }
+}
+
+/// A match by how far it is from a later one, in half the bytes: the high half is how much earlier it was, microseconds and
+/// one, the low half how much lower its evidence number is, or higher (those of one time have no order). `None` if that is too far.
+fn pack((time, number): Slot, last: Slot) -> Option<u64> {
+    let earlier = u32::try_from(last.0.checked_sub(time)?).ok()?.checked_add(1)?;
+    let lower = i32::try_from(last.1.wrapping_sub(number) as i64).ok()?;
+    Some(u64::from(earlier) << 32 | u64::from(lower as u32))
+}
+
+/// The match that was packed, if one was.
+fn unpack(packed: u64, last: Slot) -> Option<Slot> {
+    let earlier = (packed >> 32).checked_sub(1)?;
+    Some((last.0 - earlier as i64, last.1.wrapping_sub(packed as u32 as i32 as u64)))
 }
 
 impl Whole {
@@ -362,5 +397,31 @@ impl Shape {
             }
             Shape::Ordered(chain) => chain.evidence(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        /// What is near enough is given back as it was.
+        #[test]
+        fn a_match_is_packed_by_its_distance(
+            time in -1_000_000..i64::MAX, number in 0..u64::MAX, earlier in 0..5_000_000_000i64, lower in -3_000_000_000..3_000_000_000i64,
+        ) {
+            let slot = (time, number);
+            let last = (time.saturating_add(earlier), number.wrapping_add(lower as u64));
+            let is_near = last.0 - time < i64::from(u32::MAX) && i32::try_from(lower).is_ok();
+            let packed = pack(slot, last);
+            proptest::prop_assert_eq!(packed.and_then(|packed| unpack(packed, last)), is_near.then_some(slot));
+        }
+    }
+
+    #[test]
+    fn nothing_is_packed_as_nothing() {
+        assert_eq!(unpack(0, (5, 5)), None);
+        assert_eq!(unpack(pack((5, 5), (5, 5)).unwrap(), (5, 5)), Some((5, 5)));
+        assert_eq!(pack((6, 5), (5, 5)), None, "later than the last");
     }
 }
