@@ -1,6 +1,6 @@
 //! Comparing text: case folding without copies where the text needs none, and wildcards in linear time.
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use bumpalo::Bump;
 use hashbrown::HashSet;
 
@@ -64,10 +64,13 @@ impl Texts {
         let exact: fn(&StrHow) -> Option<&String> = |how| if let StrHow::Exact(text) = how { Some(text) } else { None };
         let contains: fn(&StrHow) -> Option<&String> =
             |how| if let StrHow::Contains(text) = how { Some(text) } else { None };
-        // An automaton pays from a few needles on; one needle is searched for directly.
+        // An automaton pays from a few needles on; one needle is searched for directly. Most texts are ruled out by their words,
+        // so that the kind that is made soonest is the best.
         let automaton = |cased| {
             let needles = collect(cased, contains);
-            (needles.len() > 2).then(|| AhoCorasick::new(needles.iter().map(|n| n.as_bytes())).ok()).flatten()
+            let mut automaton = AhoCorasick::builder();
+            automaton.kind(Some(AhoCorasickKind::ContiguousNFA));
+            (needles.len() > 2).then(|| automaton.build(needles.iter().map(|n| n.as_bytes())).ok()).flatten()
         };
         let (contains_cased, contains_folded) = (automaton(true), automaton(false));
         // A list while it is short, else a set.
@@ -156,8 +159,7 @@ impl Texts {
         let mut any = self.exact_folded.iter().any(|value| text.eq_ignore_ascii_case(value));
         for op in &self.other {
             any |= match &op.how {
-                StrHow::Prefix(value) if !op.cased => starts(text.as_bytes(), value.as_bytes()),
-                StrHow::Suffix(value) if !op.cased => ends(text.as_bytes(), value.as_bytes()),
+                StrHow::Prefix(_) | StrHow::Suffix(_) => ends_hold(op, text),
                 _ if op.cased => holds(op, text),
                 _ => return None,
             };

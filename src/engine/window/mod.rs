@@ -2,8 +2,9 @@
 //!
 //! A match passes, in this order: its source's [`watermark`] (is it late?), the [`reorder`] buffer of its cluster, the
 //! memory of requests already [`seen`], and then the [`windows`] of the correlations that read it, each with its [`groups`]
-//! and their [`state`] (what [`repeats`] a moment ago need not be told), and the [`evidence`] ring; [`output`] puts what fired into the order of a replay. A wait for
-//! something that does not come ([`absence`]) ends at its own time among them, once the watermark has passed that.
+//! and their [`state`] (which need not be told what [`repeats`] itself), and the [`evidence`] ring; [`output`] puts what
+//! fired into the order of a replay. A wait for something that does not come ([`absence`]) ends at its own time among them,
+//! once the watermark has passed that.
 //!
 //! Two things make the result independent of how the input was cut into batches and interleaved:
 //! - the watermark is advanced *before every match* to where it stands at that match, so that batches have no meaning;
