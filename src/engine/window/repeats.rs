@@ -13,8 +13,8 @@ use super::plan::Plan;
 use crate::engine::matches::{ClusterId, Trace};
 use crate::engine::sightings::last_moment;
 
-/// How many are remembered (16 bytes each), for all correlations together.
-const KEPT: usize = 4096;
+/// How many are remembered (16 bytes each), for all correlations of a cluster together.
+const KEPT: usize = 1024;
 
 /// A correlation, the values that a match tells it, and the quantum it falls in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +25,15 @@ pub(super) struct Told {
     until: i64,
 }
 
+/// In a place that nobody took: no quantum ends so early.
+const NOTHING: Told = Told { values: 0, until: i64::MIN };
+
 /// What was told last.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
     seed: RandomState,
     /// By the last bits of the hash of the values.
-    told: Vec<Option<Told>>,
+    told: Vec<Told>,
 }
 
 impl Repeats {
@@ -65,12 +68,12 @@ impl Repeats {
     /// Whether just this was told.
     #[inline]
     pub(super) fn has(&self, told: Told) -> bool {
-        self.told.get(told.values as usize % KEPT) == Some(&Some(told))
+        self.told.get(told.values as usize % KEPT) == Some(&told)
     }
 
     /// Remembers what was told, and has changed all that it could.
     pub(super) fn put(&mut self, told: Told) {
-        self.told.resize(KEPT, None);
-        self.told[told.values as usize % KEPT] = Some(told);
+        self.told.resize(KEPT, NOTHING);
+        self.told[told.values as usize % KEPT] = told;
     }
 }
