@@ -119,7 +119,7 @@ fn log(random: &mut Random) -> Vec<String> {
         let resource = random.below(2) + rare;
         // The order in which groups stand is not always the same.
         let groups = *random.pick(&[r#""a","b""#, r#""b","a""#, r#""a""#, r#""a","a","b""#, ""]);
-        let groups = if rare > 7 { format!(r#""x{rare}",{}"#, r#""a""#) } else { groups.to_owned() };
+        let groups = if rare > 7 { format!(r#""x{rare}","a""#) } else { groups.to_owned() };
         let second = if random.below(30) == 0 { r#","10.0.9.9""# } else { "" };
         for again in 0..=random.below(4) {
             let at = base + Duration::seconds(3 * random.below(4) as i64);

@@ -39,12 +39,11 @@ type Set = HashSet<Box<str>, foldhash::fast::RandomState>;
 
 impl Many {
     fn is_empty(&self) -> bool {
-        self.exact_cased.is_empty() && !self.folds() && self.contains_cased.is_none() && self.within.is_none()
+        self.exact_cased.is_empty() && self.exact_folded.is_empty() && !self.has_automaton() && self.within.is_none()
     }
 
-    /// Whether anything is compared with the folded text.
-    fn folds(&self) -> bool {
-        !self.exact_folded.is_empty() || self.contains_folded.is_some()
+    fn has_automaton(&self) -> bool {
+        self.contains_cased.is_some() || self.contains_folded.is_some()
     }
 }
 
@@ -112,22 +111,17 @@ impl Texts {
         if self.exact_cased.iter().any(|value| **value == *text) {
             return true;
         }
-        if let Some(many) = &self.many {
-            if many.exact_cased.contains(text) {
-                return true;
-            }
-            if let Some(holds) = self.hold_by_ends(many, text) {
-                return holds;
-            }
-            if many.contains_cased.as_ref().is_some_and(|words| words.is_match(text)) {
-                return true;
-            }
-        }
-        if !self.folds {
-            return self.other.iter().any(|op| holds(op, text));
+        if self.many.as_ref().is_some_and(|many| many.exact_cased.contains(text)) {
+            return true;
         }
         if let Some(holds) = self.hold_in_place(text) {
             return holds;
+        }
+        if self.many.as_ref().and_then(|many| many.contains_cased.as_ref()).is_some_and(|words| words.is_match(text)) {
+            return true;
+        }
+        if !self.folds {
+            return self.other.iter().any(|op| holds(op, text));
         }
         let folded = folded(text, arena);
         self.exact_folded.iter().any(|value| **value == *folded)
@@ -138,28 +132,22 @@ impl Texts {
             })
     }
 
-    /// Whether anything holds that compares whole texts or their ends, if no word stands in the text of those that all else
-    /// needs.
-    fn hold_by_ends(&self, many: &Many, text: &str) -> Option<bool> {
-        let words = many.within.as_ref().filter(|_| many.exact_folded.is_empty() && text.is_ascii())?;
-        if words.are_in(text.as_bytes()) {
+    /// The same without folding the text, where letters of ASCII and short lists are all there is to compare. What is looked for
+    /// within texts is none of it if no word that it needs stands there.
+    fn hold_in_place(&self, text: &str) -> Option<bool> {
+        let many = self.many.as_deref();
+        if many.is_some_and(|many| !many.exact_folded.is_empty()) || !text.is_ascii() {
             return None;
         }
-        Some(
-            self.exact_folded.iter().any(|value| text.eq_ignore_ascii_case(value))
-                || self.other.iter().any(|op| ends_hold(op, text)),
-        )
-    }
-
-    /// The same without folding the text, where letters of ASCII and short lists are all there is to compare.
-    fn hold_in_place(&self, text: &str) -> Option<bool> {
-        if self.many.as_ref().is_some_and(|many| many.folds()) || !text.is_ascii() {
+        let within = many.and_then(|many| many.within.as_ref()).is_none_or(|words| words.are_in(text.as_bytes()));
+        if within && many.is_some_and(Many::has_automaton) {
             return None;
         }
         let mut any = self.exact_folded.iter().any(|value| text.eq_ignore_ascii_case(value));
         for op in &self.other {
             any |= match &op.how {
                 StrHow::Prefix(_) | StrHow::Suffix(_) => ends_hold(op, text),
+                _ if !within => false,
                 _ if op.cased => holds(op, text),
                 _ => return None,
             };

@@ -204,21 +204,24 @@ impl Few {
         (count <= plan.cap && !plan.holds(count)).then_some(few)
     }
 
+    fn last(&self) -> Slot {
+        (self.time, self.number.get() - 1)
+    }
+
     /// The matches, where matches are counted: the last one first.
     fn slots(&self) -> impl Iterator<Item = Slot> {
-        let last = (self.time, self.number.get() - 1);
+        let last = self.last();
         std::iter::once(last).chain(self.value.into_iter().map_while(move |packed| unpack(packed, last)))
     }
 
     /// The same as whole state. How many matches there were is asked only once a condition has held.
     fn whole(&self, plan: &Plan) -> Whole {
         let mut whole = Whole::new(plan);
-        let slot = (self.time, self.number.get() - 1);
         match &mut whole.shape {
             Shape::Events(slots) => self.slots().for_each(|slot| slots.push_front(slot)),
             Shape::Values(values) => {
                 let [low, high] = self.value;
-                values.push((u128::from(high) << 64 | u128::from(low), slot));
+                values.push((u128::from(high) << 64 | u128::from(low), self.last()));
             }
             Shape::Numbers(_) | Shape::All(_) | Shape::Ordered(_) => {}
         }

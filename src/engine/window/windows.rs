@@ -177,7 +177,8 @@ impl Windows {
             cluster: (self.across && !plan.across).then_some(item.matched.cluster),
         };
         let positions = &self.readers(plans, from)[task.reader as usize].positions;
-        let may_repeat = hop.is_none() && matches!(plan.kind, Kind::New { .. }) && plan.quantum > 0;
+        // Only what tells what is new has a quantum.
+        let may_repeat = hop.is_none() && plan.quantum > 0;
         let told = (may_repeat && !scene.settings.repeats).then(|| {
             let correlation = (task.correlation, plan);
             self.repeats.of(correlation, positions, &item.matched.trace, item.time, signal.cluster)
